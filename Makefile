@@ -1,0 +1,91 @@
+# Every target sets up .venv by itself. Needs Python 3.11 or newer, make and git; uses uv where it is installed.
+
+# The interpreter that builds .venv: PYTHON=... chooses one, otherwise the first of these that runs.
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(shell $(p) -c \
+	'import sys; print("$(p)" if sys.version_info >= (3, 11) else "")' 2>/dev/null)))
+
+WORKERS ?= 2#           processes of `make test`
+PYTEST_FLAGS ?=#        more options for pytest
+REPRODUCE_FLAGS ?=#     more options for `pmdtheory verify`
+FIGURES ?=#             names of figures; empty is all of them
+LOCK_FLAGS ?=#          more options for the lock, say --upgrade
+
+BIN := .venv/bin
+INSTALL = $(if $(shell uv --version 2>/dev/null),uv pip install --quiet --python $(BIN)/python,\
+	$(BIN)/python -m pip install -qq --disable-pip-version-check) --no-deps
+HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
+
+# .venv is current when it holds stamps with these names. They come from contents, not from times, so that a fresh clone, a
+# branch switched there and back, or a touch rebuilds nothing; a checkout that moved is rebuilt, as the scripts in .venv hold
+# its path. A stamp is written last: an interrupted set-up leaves none.
+DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
+STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
+
+.PHONY: help setup test lint types bench reproduce reproduce-quick notebooks figures lock clean
+
+help:
+	@echo 'setup            build .venv from requirements.lock, when it is not current'
+	@echo 'test             the default tests, with coverage'
+	@echo 'lint types       ruff; mypy'
+	@echo 'reproduce        verify every claim, then redraw the figures from their data'
+	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
+	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
+	@echo 'bench            benchmarks, into .benchmarks/'
+	@echo 'notebooks        run the notebooks'
+	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
+	@echo 'clean            remove .venv, caches and build outputs'
+
+setup: $(STAMP)
+
+$(DEPENDENCIES):
+	@[ -n "$(PYTHON)" ] || { echo 'no Python 3.11 or newer found: install one, or name it: make PYTHON=/path/to/python' >&2; exit 1; }
+	rm -rf .venv
+	"$(PYTHON)" -m venv .venv
+	$(INSTALL) --require-hashes -r requirements.lock
+	@touch $@
+
+$(STAMP): | $(DEPENDENCIES)
+	@rm -f .venv/.project-*
+	$(INSTALL) --no-build-isolation --editable .
+	@touch $@
+
+test: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
+		-m "not slow and not notebook and not gpu" $(PYTEST_FLAGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	@mkdir -p .benchmarks
+	$(BIN)/pytest tests/benchmarks -p no:xdist --benchmark-only --benchmark-json=.benchmarks/latest.json $(PYTEST_FLAGS)
+
+reproduce: $(STAMP)
+	$(BIN)/pmdtheory verify $(REPRODUCE_FLAGS)
+	$(BIN)/pmdtheory figures --reuse-data
+
+reproduce-quick: $(STAMP)
+	$(BIN)/pmdtheory verify --instances 20 $(REPRODUCE_FLAGS)
+	$(BIN)/pmdtheory figures --reuse-data --check
+
+figures: $(STAMP)
+	$(BIN)/pmdtheory figures $(FIGURES)
+
+notebooks: $(STAMP)
+	@if ls notebooks/*.ipynb >/dev/null 2>&1; then set -x; \
+		$(BIN)/pytest --nbmake notebooks $(PYTEST_FLAGS); \
+	else echo 'no notebooks yet'; fi
+
+# The one target that needs no .venv, since it writes what .venv is built from.
+lock:
+	@uv --version >/dev/null 2>&1 || { echo 'make lock needs uv: pip install uv' >&2; exit 1; }
+	uv pip compile pyproject.toml --extra train --group test --universal --python-version 3.11 --fork-strategy fewest \
+		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(LOCK_FLAGS) -o requirements.lock
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

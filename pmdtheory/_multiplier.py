@@ -1,0 +1,240 @@
+r"""Root-finding for the multiplier: the one unknown of every member of the family.
+
+All roots are taken in log coordinates with analytic slopes and a bracket that the theory provides (C7); Newton
+steps that leave the bracket are replaced by bisection. The mass is measured without cancellation, see `_defect`.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from scipy import special
+
+from pmdtheory._checks import FloatArray
+from pmdtheory._series import log_mean_exp, weighted_exp
+from pmdtheory.divergence import step_sums
+from pmdtheory.lambertw import branch_tilt, tilt
+
+__all__ = ["Root", "negative_root", "positive_root", "weighted_root"]
+
+_MAX_STEPS: Final = 200
+_WIDE: Final = 40.0  # nats of log lambda beyond which a bracket is narrowed before Newton's method starts
+_FLOOR: Final = -1.0 + 1e-15
+_QUADRATIC: Final = 1e-9  # below this a Newton step leaves an error of its square: one more evaluation and stop
+
+
+@dataclass(frozen=True, eq=False)
+class Root:
+    """A solved multiplier: log|lambda|, its sign, the log-ratios `[K]`, log of the mass, evaluations, success."""
+
+    log_multiplier: float
+    sign: float
+    log_ratio: FloatArray
+    log_total: float
+    evaluations: int
+    converged: bool
+
+    @property
+    def multiplier(self) -> float:
+        """Lambda itself; zero where it underflows."""
+        return self.sign * math.exp(self.log_multiplier)
+
+
+def safeguarded_newton(
+    evaluate: Callable[[float], tuple[float, float]], low: float, high: float, start: float
+) -> tuple[float, int, bool]:
+    """Root of a monotone function with value and slope from `evaluate`, between low and high.
+
+    The last call of `evaluate` is at the returned point, so that the caller keeps what it computed there.
+    """
+    value, slope = evaluate(low)
+    sign = 1.0 if value > 0.0 else -1.0  # of the function left of its root
+    x, evaluations, last = low, 1, False
+    if start != low and value != 0.0:
+        x, evaluations = start, 2
+        value, slope = evaluate(x)
+    for _ in range(_MAX_STEPS):
+        if value == 0.0 or last:
+            return x, evaluations, True
+        if value * sign > 0.0:
+            low = max(low, x)
+        else:
+            high = min(high, x)
+        step = -value / slope if slope != 0.0 else math.inf
+        proposal = x + step
+        if not low <= proposal <= high:
+            proposal = 0.5 * (low + high)
+        last = abs(proposal - x) <= _QUADRATIC or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
+        x = proposal
+        value, slope = evaluate(x)
+        evaluations += 1
+    return x, evaluations, False
+
+
+def positive_root(
+    mass: FloatArray,
+    log_mass: FloatArray,
+    x: FloatArray,
+    *,
+    gap: float,
+    shift: float | None = None,
+    log_scale: FloatArray | float = 0.0,
+    log_floor: float | None = None,
+) -> Root:
+    r"""The \(\lambda > 0\) with \(E e^v = 1\), \(v + \lambda\kappa e^v = x\), given gap = log E e^x > 0.
+
+    Args:
+        mass: `[K]` of the anchor.
+        log_mass: `[K]`, its logarithm.
+        x: `[K]`, targets r/tau - b, nats.
+        gap: log E e^x, nats.
+        shift: -E x when the law is centred so exactly that it may be used, else None.
+        log_scale: \(\log\kappa\) `[K]`, the log of anchor over sampler; zero on-policy.
+        log_floor: a lower bound for log lambda, nats; None takes C7's outer bound.
+    """
+    if log_floor is None:
+        below = x - float(x.max())  # the KL step's log-ratio is taken from the best level: x - gap may round
+        log_floor = math.log(gap) - log_mean_exp(mass, log_mass, 2.0 * (below - log_mean_exp(mass, log_mass, below)))
+    kept: list[FloatArray] = []
+    totals: list[float] = []
+
+    def evaluate(u: float) -> tuple[float, float]:
+        v = tilt(x, u + log_scale)
+        pull = special.expit(u + log_scale + v)  # -dv/du
+        kept[:], totals[:] = [v], []
+        weight = math.exp(u)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            sums = step_sums(mass, log_mass, v)
+            if shift is not None and 0.0 <= shift <= weight and 0.0 < sums.reverse_kl < math.inf:
+                # (1 + lambda)(E e^v - 1) = E[e^v - 1 - v] - (lambda + s), by the mean of the equation: the right side
+                # has terms of one sign, so weak signals keep lambda's digits; its logarithm is nearly linear in u
+                totals.append(math.log1p(max((sums.reverse_kl - weight - shift) / (1.0 + weight), _FLOOR)))
+                fall = float(np.dot(weighted_exp(mass, log_mass, v) - mass, pull)) / sums.reverse_kl
+                return math.log(sums.reverse_kl / (weight + shift)), -fall - weight / (weight + shift)
+            total = math.log1p(sums.excess) if -0.5 < sums.excess < math.inf else log_mean_exp(mass, log_mass, v)
+            totals.append(total)
+            terms = log_mass + v
+            share = np.exp(terms - terms.max())
+        return total, -float(np.dot(share, pull)) / float(share.sum())
+
+    low = log_floor - 1e-9
+    high = max(math.log(gap), log_floor) + 1e-9
+    spent = 0
+    if high - low > _WIDE:
+        low, high, spent = _narrowed(evaluate, low, high)
+    u, evaluations, converged = safeguarded_newton(evaluate, low, high, low)
+    return Root(u, 1.0, kept[0], totals[0], evaluations + spent, converged)
+
+
+def _narrowed(evaluate: Callable[[float], tuple[float, float]], low: float, high: float) -> tuple[float, float, int]:
+    """A narrower bracket of a decreasing function, by doubling steps from the end nearest to zero.
+
+    Rare: the bracket of C7 is wide only where chi2 of the KL step is astronomical.
+    """
+    x = min(max(0.0, low), high)
+    step, evaluations = 1.0, 1
+    rising = evaluate(x)[0] > 0.0
+    while low < x < high or evaluations == 1:
+        if rising:
+            low, x = x, min(x + step, high)
+        else:
+            high, x = x, max(x - step, low)
+        if (evaluate(x)[0] > 0.0) is not rising:
+            return (low, x, evaluations + 1) if rising else (x, high, evaluations + 1)
+        step, evaluations = 2.0 * step, evaluations + 1
+    return low, high, evaluations
+
+
+def negative_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, log_scale: FloatArray | float = 0.0) -> Root:
+    r"""The \(\lambda = -\nu < 0\) on the branch \(W_0\) for E e^x < 1; `converged` is False where none exists.
+
+    The unknown is t, the lift of the most lifted action: \(\nu\max(\kappa e^x) = t e^{-t}\), t in (0, 1], smooth up
+    to the branch point t = 1. Since no lift exceeds t, t is at least -log E e^x.
+    """
+    z = np.asarray(x + log_scale)
+    top = float(z.max())
+    below = top - z
+    missing = -log_mean_exp(mass, log_mass, x)
+    kept: list[FloatArray] = []
+    totals: list[float] = []
+
+    def evaluate(y: float) -> tuple[float, float]:
+        t = math.exp(y)
+        lift = np.where(below == 0.0, t, branch_tilt(below + _branch_depth(t)))
+        v = x + lift
+        with np.errstate(under="ignore", divide="ignore", invalid="ignore"):
+            growth = np.where(below == 0.0, t, lift * ((1.0 - t) / (1.0 - lift)))
+            share = np.exp(log_mass + v)
+        total = log_mean_exp(mass, log_mass, v)
+        kept[:], totals[:] = [v], [total]
+        return total, float(np.dot(share, growth)) / float(share.sum())
+
+    if missing <= 0.0:
+        raise ValueError(f"x has log-mass {-missing}, which needs a multiplier that is not negative")
+    evaluate(0.0)
+    if totals[0] < 0.0 or missing > 1.0:
+        return Root(-1.0 - top, -1.0, kept[0], totals[0], 1, False)
+    y, evaluations, converged = safeguarded_newton(evaluate, math.log(missing) - 1e-9, 0.0, math.log(missing))
+    return Root(y - math.exp(y) - top, -1.0, kept[0], totals[0], evaluations + 1, converged)
+
+
+def _branch_depth(t: float) -> float:
+    """T - 1 - log t for t in (0, 1], without cancellation near one."""
+    e = t - 1.0
+    if abs(e) > 0.2:
+        return e - math.log(t)
+    return e * e * math.fsum((-e) ** (k - 2) / k for k in range(2, 27))
+
+
+def weighted_root(
+    mass: FloatArray, log_mass: FloatArray, reward: FloatArray, tau: float, weight: float
+) -> tuple[Root, int, float]:
+    r"""The step of given weight c > 0: \(v_i + c(e^{v_i} - 1) = (r_i - r_k)/\tau + t\) with E e^v = 1 decides t.
+
+    Args:
+        mass: `[K]`.
+        log_mass: `[K]`.
+        reward: `[K]`.
+        tau: reward units.
+        weight: c, dimensionless.
+
+    Returns:
+        The root, the anchor level k, and t. Anchored at the best level t lies between 0 and E(r_max - r)/tau; where
+        that is large, the step is solved once more from the level that carries the mass, so that rounding of t
+        does not reach it.
+    """
+    log_weight = math.log(weight)
+    kept: list[FloatArray] = []
+    totals: list[float] = []
+    shares: list[FloatArray] = []
+
+    def follow(depth: FloatArray) -> Callable[[float], tuple[float, float]]:
+        def evaluate(t: float) -> tuple[float, float]:
+            y = depth + t
+            v = tilt(y + weight, log_weight)
+            with np.errstate(over="ignore", under="ignore"):
+                # one step on a form that stays exact when c is large and the step small
+                correction = (v + weight * np.expm1(v) - y) * special.expit(-(v + log_weight))
+                v = np.where(v < 1.0, v - correction, v)
+                share = np.exp(log_mass + v) * special.expit(-(v + log_weight))
+                whole = float(np.exp(log_mass + v).sum())
+            total = log_mean_exp(mass, log_mass, v)
+            kept[:], totals[:], shares[:] = [v], [total], [share]
+            return total, float(share.sum()) / whole
+
+        return evaluate
+
+    anchor = int(np.argmax(reward))
+    depth = (reward - reward[anchor]) / tau
+    reach = float(np.dot(mass, -depth))
+    t, evaluations, converged = safeguarded_newton(follow(depth), 0.0, reach * (1.0 + 1e-12), reach)
+    heavy = int(np.argmax(shares[0]))
+    if abs(t) > 1.0 and heavy != anchor:
+        t += float(depth[heavy])
+        anchor, depth = heavy, (reward - reward[heavy]) / tau
+        slack = 1e-9 * max(1.0, reach)
+        t, more, converged = safeguarded_newton(follow(depth), t - slack, t + slack, t)
+        evaluations += more
+    return Root(log_weight, 1.0, kept[0], totals[0], evaluations, converged), anchor, t
