@@ -43,34 +43,34 @@ class Root:
 
 
 def safeguarded_newton(
-    evaluate: Callable[[float], tuple[float, float]], low: float, high: float, start: float
+    evaluate: Callable[[float], tuple[float, float]], low: float, high: float, start: float, *, rising: bool
 ) -> tuple[float, int, bool]:
-    """Root of a monotone function with value and slope from `evaluate`, between low and high.
+    """Root between low and high of a monotone function with value and slope from `evaluate`.
 
-    The last call of `evaluate` is at the returned point, so that the caller keeps what it computed there.
+    Its direction is given, not measured: next to a root at an end of the bracket the sign of the value is rounding.
+    Where the value at an end already has the sign of the other side, that end is the root. The last call of
+    `evaluate` is at the returned point, so that the caller keeps what it computed there.
     """
-    value, slope = evaluate(low)
-    sign = 1.0 if value > 0.0 else -1.0  # of the function left of its root
-    x, evaluations, last = low, 1, False
-    if start != low and value != 0.0:
-        x, evaluations = start, 2
+    ends: tuple[float, ...] = (low, high)
+    x, last = start, False
+    for evaluations in range(1, _MAX_STEPS + 1):
         value, slope = evaluate(x)
-    for _ in range(_MAX_STEPS):
         if value == 0.0 or last:
             return x, evaluations, True
-        if value * sign > 0.0:
+        if (value < 0.0) is rising:
             low = max(low, x)
         else:
             high = min(high, x)
-        step = -value / slope if slope != 0.0 else math.inf
-        proposal = x + step
+        if low >= high:  # x is an end of the bracket, and the root lies beyond it by rounding
+            return x, evaluations, True
+        proposal = x - value / slope if slope != 0.0 else math.inf
         if not low <= proposal <= high:
-            proposal = 0.5 * (low + high)
+            nearer = low if proposal < low else high
+            proposal = nearer if nearer in ends and nearer != x else 0.5 * (low + high)
+            ends = tuple(end for end in ends if end != proposal)  # an end is tried once
         last = abs(proposal - x) <= _QUADRATIC or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
         x = proposal
-        value, slope = evaluate(x)
-        evaluations += 1
-    return x, evaluations, False
+    return x, _MAX_STEPS, False
 
 
 def positive_root(
@@ -82,6 +82,7 @@ def positive_root(
     shift: float | None = None,
     log_scale: FloatArray | float = 0.0,
     log_floor: float | None = None,
+    blind: float = 0.0,
 ) -> Root:
     r"""The \(\lambda > 0\) with \(E e^v = 1\), \(v + \lambda\kappa e^v = x\), given gap = log E e^x > 0.
 
@@ -93,6 +94,7 @@ def positive_root(
         shift: -E x when the law is centred so exactly that it may be used, else None.
         log_scale: \(\log\kappa\) `[K]`, the log of anchor over sampler; zero on-policy.
         log_floor: a lower bound for log lambda, nats; None takes C7's outer bound.
+        blind: mass of the law that is not among the levels, and that the step removes.
     """
     if log_floor is None:
         below = x - float(x.max())  # the KL step's log-ratio is taken from the best level: x - gap may round
@@ -111,9 +113,11 @@ def positive_root(
                 # (1 + lambda)(E e^v - 1) = E[e^v - 1 - v] - (lambda + s), by the mean of the equation: the right side
                 # has terms of one sign, so weak signals keep lambda's digits; its logarithm is nearly linear in u
                 totals.append(math.log1p(max((sums.reverse_kl - weight - shift) / (1.0 + weight), _FLOOR)))
-                fall = float(np.dot(weighted_exp(mass, log_mass, v) - mass, pull)) / sums.reverse_kl
+                change = np.where(np.abs(v) < 1.0, mass * np.expm1(v), weighted_exp(mass, log_mass, v) - mass)
+                fall = float(np.dot(change, pull)) / sums.reverse_kl
                 return math.log(sums.reverse_kl / (weight + shift)), -fall - weight / (weight + shift)
-            total = math.log1p(sums.excess) if -0.5 < sums.excess < math.inf else log_mean_exp(mass, log_mass, v)
+            excess = sums.excess - blind
+            total = math.log1p(excess) if -0.5 < excess < math.inf else log_mean_exp(mass, log_mass, v, blind)
             totals.append(total)
             terms = log_mass + v
             share = np.exp(terms - terms.max())
@@ -124,7 +128,7 @@ def positive_root(
     spent = 0
     if high - low > _WIDE:
         low, high, spent = _narrowed(evaluate, low, high)
-    u, evaluations, converged = safeguarded_newton(evaluate, low, high, low)
+    u, evaluations, converged = safeguarded_newton(evaluate, low, high, low, rising=False)
     return Root(u, 1.0, kept[0], totals[0], evaluations + spent, converged)
 
 
@@ -176,7 +180,9 @@ def negative_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, log_sca
     evaluate(0.0)
     if totals[0] < 0.0 or missing > 1.0:
         return Root(-1.0 - top, -1.0, kept[0], totals[0], 1, False)
-    y, evaluations, converged = safeguarded_newton(evaluate, math.log(missing) - 1e-9, 0.0, math.log(missing))
+    y, evaluations, converged = safeguarded_newton(
+        evaluate, math.log(missing) - 1e-9, 0.0, math.log(missing), rising=True
+    )
     return Root(y - math.exp(y) - top, -1.0, kept[0], totals[0], evaluations + 1, converged)
 
 
@@ -229,12 +235,12 @@ def weighted_root(
     anchor = int(np.argmax(reward))
     depth = (reward - reward[anchor]) / tau
     reach = float(np.dot(mass, -depth))
-    t, evaluations, converged = safeguarded_newton(follow(depth), 0.0, reach * (1.0 + 1e-12), reach)
+    t, evaluations, converged = safeguarded_newton(follow(depth), 0.0, reach * (1.0 + 1e-12), reach, rising=True)
     heavy = int(np.argmax(shares[0]))
     if abs(t) > 1.0 and heavy != anchor:
         t += float(depth[heavy])
         anchor, depth = heavy, (reward - reward[heavy]) / tau
         slack = 1e-9 * max(1.0, reach)
-        t, more, converged = safeguarded_newton(follow(depth), t - slack, t + slack, t)
+        t, more, converged = safeguarded_newton(follow(depth), t - slack, t + slack, t, rising=True)
         evaluations += more
     return Root(log_weight, 1.0, kept[0], totals[0], evaluations, converged), anchor, t

@@ -24,7 +24,7 @@ _NODES: Final = 20
 _TOLERANCE: Final = 1e-15
 _DEPTH: Final = 60
 _LEVELS: Final = 1_000_000
-_SHIFTS: Final = (-8.0, -2.0, 0.0, 2.0, 8.0)
+_SHIFTS: Final = tuple(range(-16, 25, 4))
 _STARTS: Final = (-300.0, -100.0, -40.0, -20.0, -10.0, -6.0, -3.0, -1.0)
 _REMEDY: Final = "pass a frozen scipy.stats distribution, or an object with ppf and isf"
 _GAUSS: Final = np.polynomial.legendre.leggauss(_NODES)
@@ -80,25 +80,27 @@ def _quantile(distribution: Any, s: FloatArray) -> FloatArray:
 def _ends(distribution: Any) -> tuple[float, float]:
     """The widest range of s on which the quantile function answers with finite values and without complaint.
 
-    Some quantile functions give up in their far tails (beta's does, with a warning); cutting there is harmless
-    as long as the mass cut away is far below rounding.
+    Some quantile functions give up in their far tails (beta's warns, Student t's overflows); cutting there is
+    harmless as long as the mass cut away is far below rounding.
     """
     ends = []
     for sign in (-1.0, 1.0):
-        edge = _EDGE
-        while not _answers(distribution, sign * edge):
-            edge *= 0.9
-            if edge < 40.0:  # beyond, more than 1e-18 of the mass would be cut away
-                raise ValueError(f"distribution's quantile function is not finite in its tails; {_REMEDY}")
-        ends.append(sign * edge)
+        reach = sign * np.linspace(0.0, _EDGE, 2001)  # fine: t overflows in bands one wide
+        healthy = _answers(distribution, reach)
+        while reach.size > 1 and not healthy:
+            reach = reach[: max(1, int(0.95 * reach.size))]
+            healthy = _answers(distribution, reach)
+        if abs(reach[-1]) < 40.0:  # beyond, more than 1e-18 of the mass would be cut away
+            raise ValueError(f"distribution's quantile function is not finite in its tails; {_REMEDY}")
+        ends.append(float(reach[-1]))
     return ends[0], ends[1]
 
 
-def _answers(distribution: Any, s: float) -> bool:
-    """Whether the quantile function is finite at s and somewhat inside of it, without a warning."""
+def _answers(distribution: Any, s: FloatArray) -> bool:
+    """Whether the quantile function is finite at all of s, without a warning."""
     with warnings.catch_warnings(record=True) as complaints:
         warnings.simplefilter("always")
-        values = _quantile(distribution, s * np.array([1.0, 0.97, 0.9]))
+        values = _quantile(distribution, s)
     return bool(np.isfinite(values).all()) and not complaints
 
 
@@ -142,54 +144,63 @@ def _density(s: FloatArray) -> FloatArray:
 def _panels(
     distribution: Any, tau: float, low: float, high: float, *, tilt: bool, square: bool
 ) -> tuple[FloatArray, FloatArray, float]:
-    """Gauss-Legendre nodes on adaptively bisected panels, and the relative error of the test integrals."""
-    starts = sorted({low, high, 0.0, *(s for s in _STARTS if s > low), *(-s for s in _STARTS if -s < high)})
-    scan = _quantile(distribution, np.linspace(low, high, 2001))
+    """Nodes and masses on panels bisected until integrals of the update's kind settle, and their relative error."""
+    scan_at = np.linspace(low, high, 4001)
+    scan = _quantile(distribution, scan_at)
     if np.isnan(scan).any():
         raise ValueError(f"distribution's quantile function returns NaN; {_REMEDY}")
-    centre, quartiles = (
-        float(_quantile(distribution, np.zeros(1))[0]),
-        _quantile(distribution, np.array([-1.1, 1.1])),
-    )
+    centre, quartiles = float(_quantile(distribution, np.zeros(1))[0]), _quantile(distribution, np.array([-1.1, 1.1]))
     width = float(quartiles[1] - quartiles[0]) or max(float(scan[-1] - scan[0]), tau)
-    highest = float(np.max((scan - centre) / tau - np.abs(np.linspace(low, high, 2001))))
+
+    def growth(x: FloatArray) -> list[FloatArray]:
+        """Integrands on the scale of the law."""
+        y = (x - centre) / width
+        return [np.ones_like(y), y, np.hypot(1.0, y), *([y * y] if square else [])]
+
+    node, mass, _ = _bisected(distribution, lambda s, x: np.stack(growth(x)) * _density(s), low, high)
+    mean = float(np.dot(mass, node))
+    highest = float(np.max((scan - mean) / tau - np.abs(scan_at)))
 
     def tests(s: FloatArray, x: FloatArray) -> FloatArray:
-        """Integrands `[j, ...]` of the update's growth, on the scales of the law and of tau, times du/ds."""
-        y, z = (x - centre) / width, (x - centre) / tau
-        rows = [np.ones_like(y), y, np.hypot(1.0, y)]
-        rows += [np.logaddexp(0.0, z - shift) * min(tau / width, 1.0) for shift in _SHIFTS]
-        rows += [y * y] if square else []
+        """All integrands `[j, ...]` times du/ds: also bends like the tilt's, on the scale of tau, around the mean.
+
+        The tilt v(a) turns from slope 1 to slope 1/(1 + w) near a = -1 - log lambda, pi away from its complex
+        singularities, like log(1 + e^(a - shift)); the shifts cover log lambda from -24 to 15.
+        """
+        a = (x - mean) / tau
+        rows = growth(x) + [np.logaddexp(0.0, a - shift) * min(tau / width, 1.0) for shift in _SHIFTS]
         with np.errstate(under="ignore"):
+            rows += [special.expit(-(a - shift)) for shift in _SHIFTS]
             result = np.stack(rows) * _density(s)
             if tilt:
-                tilted = np.exp(z - np.abs(s) - highest) / (1.0 + np.exp(-np.abs(s))) ** 2
+                tilted = np.exp(a - np.abs(s) - highest) / (1.0 + np.exp(-np.abs(s))) ** 2
                 result = np.concatenate([result, tilted[None]])
         return result
 
-    left, right = np.array(starts[:-1]), np.array(starts[1:])
-    done: list[tuple[FloatArray, FloatArray, FloatArray]] = []
-    error = np.zeros(1)
+    return _bisected(distribution, tests, low, high)
+
+
+def _bisected(distribution: Any, tests: Any, low: float, high: float) -> tuple[FloatArray, FloatArray, float]:
+    """Gauss-Legendre nodes on panels halved until no test integral notices, and what the last halving moved."""
+    edges = np.array(sorted({low, high, 0.0, *(s for s in _STARTS if s > low), *(-s for s in _STARTS if -s < high)}))
+    left, right = edges[:-1], edges[1:]
     coarse = _integrate(distribution, tests, left, right)[3]
-    scale = np.abs(coarse).sum(axis=1)
+    scale = np.maximum(np.abs(coarse).sum(axis=1), 1e-300)  # a test that vanishes everywhere asks for nothing
+    error = np.zeros(scale.size)
+    done: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     for depth in range(_DEPTH):
         middle = 0.5 * (left + right)
-        s, weight, node, fine = _integrate(
-            distribution, tests, np.stack([left, middle], 1).ravel(), np.stack([middle, right], 1).ravel()
-        )
+        left, right = np.stack([left, middle], 1).ravel(), np.stack([middle, right], 1).ravel()
+        s, weight, node, fine = _integrate(distribution, tests, left, right)
         scale = np.maximum(scale, np.abs(fine).sum(axis=1))
-        pairs = fine.reshape(fine.shape[0], -1, 2)
-        gap = np.abs(pairs.sum(axis=2) - coarse) / scale[:, None]
+        gap = np.abs(fine.reshape(scale.size, -1, 2).sum(axis=2) - coarse) / scale[:, None]
         settled = (gap.max(axis=0) <= _TOLERANCE) | (depth == _DEPTH - 1)
-        error = error + gap[:, settled].sum(axis=1)
+        error += gap[:, settled].sum(axis=1)
         both = np.repeat(settled, 2)
         done.append((s[both].ravel(), weight[both].ravel(), node[both].ravel()))
-        open_ = ~both
-        if not open_.any():
+        if settled.all():
             break
-        left = np.stack([left, middle], 1).ravel()[open_]
-        right = np.stack([middle, right], 1).ravel()[open_]
-        coarse = fine[:, open_]
+        left, right, coarse = left[~both], right[~both], fine[:, ~both]
     s, weight, node = (np.concatenate(part) for part in zip(*done, strict=True))
     order = np.argsort(s)
     mass = (weight * _density(s))[order]

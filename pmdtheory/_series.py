@@ -68,14 +68,14 @@ def weighted_exp(mass: FloatArray, log_mass: FloatArray, x: FloatArray) -> Float
     return product
 
 
-def log_mean_exp(mass: FloatArray, log_mass: FloatArray, x: FloatArray) -> float:
-    r"""Return \(\log \sum_k m_k e^{x_k}\), masses summing to one; exact also when the result is near zero.
+def log_mean_exp(mass: FloatArray, log_mass: FloatArray, x: FloatArray, blind: float = 0.0) -> float:
+    r"""Return \(\log \sum_k m_k e^{x_k}\), masses summing to 1 - blind; exact also when the result is near zero.
 
-    Near zero the sum is taken as \(\log(1 + \sum_k m_k (e^{x_k} - 1))\) so that no digit is lost.
+    Near zero the sum is taken as \(\log(1 - \text{blind} + \sum_k m_k (e^{x_k} - 1))\) so that no digit is lost.
     """
     top = float(np.max(x))
     if top <= 1.0:
-        gain = float(np.sum(mass * np.expm1(x)))
+        gain = float(np.sum(mass * np.expm1(x))) - blind
         if gain > -0.5:
             return math.log1p(gain)
     terms = log_mass + x
@@ -86,4 +86,4 @@ def log_mean_exp(mass: FloatArray, log_mass: FloatArray, x: FloatArray) -> float
             return total
         excess = weighted_exp(mass, log_mass, x) - mass
         excess = np.where(np.abs(x) < 1.0, mass * np.expm1(x), excess)
-    return math.log1p(float(np.sum(excess)))
+    return math.log1p(float(np.sum(excess)) - blind)

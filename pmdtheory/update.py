@@ -53,9 +53,8 @@ def kl_update(problem: Problem) -> Solution[Update]:
     levels = problem.levels
     if not math.isfinite(problem.jensen_gap):
         return Solution(None, Status.PARTITION_INFINITE)
-    a = levels.advantage
-    if float(np.max(np.abs(a))) < 1.0:
-        log_ratio = a - problem.jensen_gap
+    if problem.jensen_gap < 1.0:  # then no digit of a small advantage is lost; else the best level is the safer anchor
+        log_ratio = levels.advantage - problem.jensen_gap
     else:
         log_ratio = levels.depth - log_mean_exp(levels.mass, levels.log_mass, levels.depth)
     return _finish(problem, Root(-math.inf, 1.0, log_ratio, 0.0, 0, True), problem.log_partition, problem.jensen_gap)
@@ -233,11 +232,14 @@ def _seen_root(levels: Levels, shift: float, log_mu: FloatArray, seen: NDArray[n
     mass, log_mass = levels.mass[seen], levels.log_mass[seen]
     x = levels.advantage[seen] - shift
     log_scale = log_mass - log_mu[seen]
-    gap = log_mean_exp(mass, log_mass, x) if bool(seen.all()) else _log_sum_exp(log_mass + x)
+    blind = math.fsum(levels.mass[~seen])
+    gap = log_mean_exp(mass, log_mass, x, blind)
     if gap > 0.0:
         # E_KL exp(-lambda kappa rho) = e^-gap and rho <= e^x bound lambda from below (Jensen)
         floor = math.log(gap) - _log_sum_exp(log_mass + 2.0 * x + log_scale) + gap
-        root = positive_root(mass, log_mass, x, gap=gap, log_scale=log_scale, log_floor=min(floor, math.log(gap)))
+        root = positive_root(
+            mass, log_mass, x, gap=gap, log_scale=log_scale, log_floor=min(floor, math.log(gap)), blind=blind
+        )
         return root if root.converged else Status.MAX_STEPS
     if not seen.all():
         return Status.BLIND_ACTIONS

@@ -1,0 +1,281 @@
+"""The command line: `pmdtheory verify | figures | update | claims`. The only file that prints, writes or exits."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from tyro.conf import Positional, subcommand
+
+from pmdtheory import report
+from pmdtheory._tables import read_problem
+from pmdtheory.claims import select
+from pmdtheory.claims._verify import verify
+from pmdtheory.problem import Problem
+from pmdtheory.solution import Solution, Status, Update
+from pmdtheory.update import baseline_update, kl_update, mean_update, mixed_update
+
+__all__ = ["main"]
+
+_TITLES = (
+    "claim",
+    "title",
+    "kind",
+    "cases",
+    "residual / tolerance",
+    "2nd opinions",
+    "mutant caught",
+    "time",
+    "verdict",
+)
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check the claims on named and random instances, each next to a mutant that must fail.
+
+    Example: `pmdtheory verify C1 C4 --instances 1000`. Exit status 1 when a claim fails or a mutant survives.
+    """
+
+    claims: Positional[tuple[str, ...]] = ()
+    """Ids such as C4; all of them when none is given."""
+    instances: int = 200
+    """Cases per claim."""
+    seed: int = 0
+    """Of the random cases."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0 when everything holds, 1 otherwise."""
+        chosen = select(self.claims)
+        with _progress("verify", len(chosen) * max(self.instances, 0)) as advance:
+            reports = verify(
+                chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
+            )
+        if self.json:
+            print(report.verify_data(reports, self.instances, self.seed))
+        else:
+            table = Table(title=f"{self.instances} instances per claim, seed {self.seed}", title_justify="left")
+            for column, title in enumerate(_TITLES):
+                table.add_column(title, justify="right" if column in (3, 4, 5, 6, 7) else "left")
+            for row in report.verify_rows(reports):
+                table.add_row(*row, style=None if row[-1] == "holds" else "bold red")
+            _console().print(table)
+            for found in reports:
+                for failure in found.failures[:5]:
+                    print(f"{found.claim.id} fails on {failure}")
+                if found.claim.id and not found.mutant_caught:
+                    print(f"{found.claim.id}: the mutant survives ({found.claim.mistake})")
+        return 0 if all(found.ok for found in reports) else 1
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Draw the figures of the registry, from fresh numbers or from stored ones.
+
+    Example: `pmdtheory figures binary_step --venue neurips2024 --format pdf svg --out paper/figures`.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+    """Names of figures; all of them when none is given."""
+    venue: str = "icml2024"
+    """Whose column width and font sizes to use."""
+    format: tuple[str, ...] = ("pdf", "png")
+    """Some of pdf, png, svg."""
+    out: Path = Path("figures")
+    """Directory for the pictures; their numbers go to data/ below it."""
+    reuse_data: bool = False
+    """Draw from the stored numbers and compute nothing."""
+    recompute: bool = False
+    """Compute also what is expensive (training), which otherwise comes from stored numbers."""
+    check: bool = False
+    """Write nothing: compute, compare with the stored numbers to 1e-9, and exit with 1 when they differ."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0, or 1 when a check fails."""
+        from pmdtheory import figures
+
+        with _progress("figures", None) as advance:
+            results = figures.make(
+                self.names,
+                out=self.out,
+                venue=self.venue,
+                formats=self.format,
+                reuse_data=self.reuse_data,
+                recompute=self.recompute,
+                check=self.check,
+                progress=lambda label, done, total: advance(label, done, total),
+            )
+        if self.json:
+            print(report.figures_data(results))
+        else:
+            for result in results:
+                files = " ".join(str(file) for file in result.files) or ("checked" if result.ok else "FAILS")
+                print(f"{result.name}: {files} ({result.seconds:.1f} s) {result.message}".rstrip())
+        return 0 if all(result.ok for result in results) else 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """Print one step for numbers of your own: on the command line, or in a CSV or JSON file.
+
+    Example: `pmdtheory update --policy 0.7 0.2 0.1 --reward 0 0 1 --tau 0.1`.
+    """
+
+    file: Positional[Path | None] = None
+    """CSV with columns policy (or log_policy) and reward, or JSON with these arrays and tau."""
+    policy: tuple[float, ...] = ()
+    """Probabilities of the actions."""
+    reward: tuple[float, ...] = ()
+    """Their rewards (-1 and 1 are twice as far apart as 0 and 1, and double the effective 1/tau)."""
+    tau: float | None = None
+    """Regularisation strength, in reward units."""
+    method: Literal["mean", "kl", "baseline", "mixed"] = "mean"
+    """PMD-mean, KL-PMD (population PMD-part), PMD(b), or the mirror step with a chi2 of given weight."""
+    baseline: float | None = None
+    """The baseline b of --method baseline, in nats."""
+    weight: float | None = None
+    """The chi2 weight of --method mixed."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+    out: Path | None = None
+    """Write the JSON to this file instead of printing it."""
+
+    def run(self) -> int:
+        """Exit status 0, or 1 when the step does not exist (the status says why)."""
+        problem = self._problem()
+        solution = self._solve(problem)
+        if solution.status is not Status.SUCCESS:
+            print(f"pmdtheory: {solution.status.name}: {solution.status.value}", file=sys.stderr)
+            return 1
+        if self.out is not None:
+            _write(self.out, report.update_data(solution, self.method) + "\n")
+        elif self.json:
+            print(report.update_data(solution, self.method))
+        else:
+            self._print(solution.unwrap())
+        return 0
+
+    def _problem(self) -> Problem:
+        if self.file is not None:
+            if self.policy or self.reward:
+                raise ValueError("file and --policy/--reward were both given; pass one of them")
+            return read_problem(self.file, self.tau)
+        if not self.policy or not self.reward or self.tau is None:
+            raise ValueError(
+                "policy, reward and tau are needed; pass --policy 0.7 0.3 --reward 0 1 --tau 0.1, or a file"
+            )
+        return Problem.from_policy(self.policy, self.reward, self.tau)
+
+    def _solve(self, problem: Problem) -> Solution[Update]:
+        for name, method in (("baseline", "baseline"), ("weight", "mixed")):
+            given = getattr(self, name) is not None
+            if given != (self.method == method):
+                raise ValueError(f"{name} goes with --method {method}, and only with it; add or drop --{name}")
+        if self.method == "baseline":
+            return baseline_update(problem, baseline=self.baseline)  # type: ignore[arg-type]
+        if self.method == "mixed":
+            return mixed_update(problem, weight=self.weight)  # type: ignore[arg-type]
+        return (mean_update if self.method == "mean" else kl_update)(problem)
+
+    def _print(self, step: Update) -> None:
+        for label, value in report.update_rows(step):
+            print(f"{label:<26}{value}")
+        shown = 20
+        table = Table()
+        for title in ("action", "reward", "policy", "new policy", "log ratio"):
+            table.add_column(title, justify="right")
+        problem = step.problem
+        for i in range(min(shown, problem.reward.size)):
+            values = (problem.reward[i], problem.policy[i], step.policy[i], step.log_ratio[i])
+            table.add_row(str(i), *(f"{value:.6g}" for value in values))
+        _console().print(table)
+        if problem.reward.size > shown:
+            print(f"... and {problem.reward.size - shown} more actions; --json has them all")
+
+
+@dataclass(frozen=True)
+class Claims:
+    """Print the claims of the registry as the Markdown page that stands in docs/claims.md.
+
+    Example: `pmdtheory claims --out docs/claims.md`.
+    """
+
+    out: Path | None = None
+    """Write the page to this file instead of printing it."""
+
+    def run(self) -> int:
+        """Exit status 0."""
+        if self.out is None:
+            print(report.claims_page(), end="")
+        else:
+            _write(self.out, report.claims_page())
+        return 0
+
+
+Command = (
+    Annotated[Verify, subcommand("verify")]
+    | Annotated[Figures, subcommand("figures")]
+    | Annotated[Step, subcommand("update")]
+    | Annotated[Claims, subcommand("claims")]
+)
+
+
+def _console() -> Console:
+    """Standard output as wide as the terminal, or wide enough for the tables where there is none."""
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
+@contextmanager
+def _progress(label: str, total: int | None) -> Any:
+    """A progress bar on standard error; yields advance(text) or advance(text, done, total)."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(label, total=total)
+
+        def advance(text: str, done: int | None = None, out_of: int | None = None) -> None:
+            if done is None:
+                bar.update(task, advance=1, description=text)
+            else:
+                bar.update(task, completed=done, total=out_of, description=text)
+
+        yield advance
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    try:
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
+            handle.write(text)
+        os.replace(handle.name, path)
+    except OSError as error:
+        raise ValueError(f"out={str(path)!r} cannot be written ({error.strerror}); name a file in a folder") from None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 fine, 1 a claim or check failed, 2 bad input."""
+    command = tyro.cli(Command, prog="pmdtheory", description=__doc__, args=arguments)
+    run: Callable[[], int] = command.run
+    try:
+        return run()
+    except (ValueError, TypeError) as error:
+        print(f"pmdtheory: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("pmdtheory: interrupted; nothing half-written was left", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no traceback at exit
+        return 0
