@@ -1,12 +1,62 @@
-"""Exact policy mirror descent updates, and the evidence for what they do."""
+"""Exact policy mirror descent updates, and the evidence for what they do.
 
+The public API is what this file names; everything else may change. Modules whose name starts with an underscore
+are internal. The claims registry is loaded when it is first asked for, because it needs `scipy.stats`.
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+from pmdtheory import batch as batch
+from pmdtheory import divergence as divergence
+from pmdtheory import lambertw as lambertw
 from pmdtheory.problem import Problem as Problem
 from pmdtheory.solution import Solution as Solution
 from pmdtheory.solution import SolveError as SolveError
 from pmdtheory.solution import Status as Status
 from pmdtheory.solution import Update as Update
+from pmdtheory.subproblem import GapCertificate as GapCertificate
+from pmdtheory.subproblem import gap_certificate as gap_certificate
+from pmdtheory.subproblem import solve_regression as solve_regression
+from pmdtheory.subproblem import solve_subproblem as solve_subproblem
 from pmdtheory.update import baseline_update as baseline_update
 from pmdtheory.update import kl_update as kl_update
 from pmdtheory.update import mean_update as mean_update
 from pmdtheory.update import mismatched_update as mismatched_update
 from pmdtheory.update import mixed_update as mixed_update
+
+if TYPE_CHECKING:
+    from pmdtheory import claims as claims
+    from pmdtheory import figures as figures
+    from pmdtheory.claims import CLAIMS as CLAIMS
+    from pmdtheory.claims import Certificate as Certificate
+    from pmdtheory.claims import Claim as Claim
+    from pmdtheory.claims import Verdict as Verdict
+    from pmdtheory.claims import check as check
+
+__version__ = _version("pmdtheory")
+
+_LAZY = {
+    "CLAIMS": "pmdtheory.claims",
+    "Certificate": "pmdtheory.claims",
+    "Claim": "pmdtheory.claims",
+    "Verdict": "pmdtheory.claims",
+    "check": "pmdtheory.claims",
+    "claims": "",
+    "figures": "",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the registry of claims or of figures on first use."""
+    if name not in _LAZY:
+        raise AttributeError(f"module 'pmdtheory' has no attribute {name!r}")
+    if _LAZY[name]:
+        return getattr(import_module(_LAZY[name]), name)
+    return import_module(f"pmdtheory.{name}")
+
+
+def __dir__() -> list[str]:
+    """Names that exist and names that would be loaded."""
+    return sorted({*globals(), *_LAZY})

@@ -118,7 +118,8 @@ def solve_program(program: Program, tolerance: float) -> Outcome:
         with np.errstate(under="ignore", over="ignore"):
             moved = float(np.sum(np.exp(program.log_mass + log_ratio) * np.abs(change)))
             step = float(np.sum(program.mass * np.abs(np.expm1(log_ratio))))
-        settled = float(np.max(np.abs(change))) <= _SETTLED  # the light levels too, whose mass no sum shows
+        # the light levels too, whose mass no sum shows
+        settled = bool(np.all(np.abs(change) <= _SETTLED * (1.0 + np.abs(log_ratio))))
         converged = settled and moved <= tolerance * step
     residual = relative_gap(program, log_ratio, shift)
     stats["refinements"] = rounds

@@ -24,6 +24,7 @@ _NODES: Final = 20
 _TOLERANCE: Final = 1e-15
 _DEPTH: Final = 60
 _LEVELS: Final = 1_000_000
+_CRITICAL: Final = 0.999  # slope of r/tau against the tail's -log mass from which log Z counts as infinite
 _SHIFTS: Final = tuple(range(-16, 25, 4))
 _STARTS: Final = (-300.0, -100.0, -40.0, -20.0, -10.0, -6.0, -3.0, -1.0)
 _REMEDY: Final = "pass a frozen scipy.stats distribution, or an object with ppf and isf"
@@ -53,6 +54,8 @@ def reward_law(distribution: Any, tau: float) -> RewardLaw:
     """Nodes of a frozen distribution for a given tau; see `Problem.from_distribution`."""
     if not (callable(getattr(distribution, "ppf", None)) and callable(getattr(distribution, "isf", None))):
         raise TypeError(f"distribution must have ppf and isf, got {type(distribution).__name__}; {_REMEDY}")
+    if callable(getattr(distribution, "pmf", None)):
+        return _enumerated(distribution, tau)
     low, high = _ends(distribution)
     upper = _tail_index(distribution, high)
     lower = _tail_index(distribution, low)
@@ -61,11 +64,15 @@ def reward_law(distribution: Any, tau: float) -> RewardLaw:
             "distribution has no finite mean, and without one PMD-mean has no baseline; "
             "bound the rewards, or take a lighter tail (C19 needs E|r| finite)"
         )
-    finite = _partition_finite(distribution, tau, high)
-    if callable(getattr(distribution, "pmf", None)):
-        node, mass, error = _enumerated(distribution)
-    else:
-        node, mass, error = _panels(distribution, tau, low, high, tilt=finite, square=max(upper, lower) < 0.45)
+    inner, outer = _quantile(distribution, high * np.array([0.95, 1.0])).tolist()
+    # r/tau grows like slope * s against a tail mass of e^-s
+    slope = (outer - inner) / (0.05 * high * tau)
+    finite = slope < _CRITICAL
+    node, mass, error = _panels(distribution, tau, low, high, tilt=finite, square=max(upper, lower) < 0.45)
+    if finite:
+        a = node / tau
+        share = float(np.exp(a[-1] + np.log(mass[-1]) - special.logsumexp(a + np.log(mass))))
+        error += share / (1.0 - slope)  # what the tilt has beyond the last node, a geometric tail
     return RewardLaw(node, mass, error, partition_finite=finite, second_moment_finite=upper < 0.5)
 
 
@@ -114,25 +121,34 @@ def _tail_index(distribution: Any, end: float) -> float:
     return far if far > 0.95 * near else 0.0  # a lognormal's slope still falls here, a Pareto's has settled
 
 
-def _partition_finite(distribution: Any, tau: float, end: float) -> bool:
-    """Whether r/tau grows slower than the tail's -log mass: the slope of the upper quantile in s decides."""
-    inner, outer = _quantile(distribution, end * np.array([0.95, 1.0])).tolist()
-    return bool((outer - inner) / (0.05 * end * tau) < 0.999)
-
-
-def _enumerated(distribution: Any) -> tuple[FloatArray, FloatArray, float]:
-    """Atoms of a discrete law; an infinite support is cut where 1e-300 of mass is left."""
+def _enumerated(distribution: Any, tau: float) -> RewardLaw:
+    """Atoms of a discrete law; an infinite support is cut where an atom has less than 1e-300 of mass."""
     if hasattr(getattr(distribution, "dist", None), "xk"):
         node = np.unique(np.asarray(distribution.dist.xk, dtype=np.float64))
     else:
-        first, last = float(distribution.ppf(1e-300)), float(distribution.isf(1e-300))
-        if last - first > _LEVELS:
-            raise ValueError(f"distribution has more than {_LEVELS} levels; pass its head through from_policy")
+        first, last = (
+            _reach(distribution, end, sign) for end, sign in zip(distribution.support(), (-1.0, 1.0), strict=True)
+        )
         node = np.arange(first, last + 1.0)
     mass = np.asarray(distribution.pmf(node), dtype=np.float64)
-    keep = mass > 0.0
-    total = float(mass[keep].sum())
-    return node[keep], mass[keep] / total, abs(total - 1.0)
+    node, mass = node[mass > 0.0], mass[mass > 0.0]
+    total = math.fsum(mass)
+    finite = True
+    if node.size > 1 and not math.isfinite(distribution.support()[1]):
+        finite = bool((node[-1] - node[-2]) / tau < _CRITICAL * (math.log(mass[-2]) - math.log(mass[-1])))
+    return RewardLaw(node, mass / total, abs(total - 1.0), partition_finite=finite, second_moment_finite=True)
+
+
+def _reach(distribution: Any, end: float, sign: float) -> float:
+    """The last atom towards an end of the support: the end itself, or where the log-mass falls below that of 1e-300."""
+    if math.isfinite(end):
+        return end
+    start, step = float(distribution.ppf(0.5)), 1.0
+    while float(distribution.logpmf(start + sign * step)) > -_EDGE:
+        step *= 2.0
+        if step > _LEVELS:
+            raise ValueError(f"distribution has more than {_LEVELS} levels; pass its head through from_policy")
+    return start + sign * step
 
 
 def _density(s: FloatArray) -> FloatArray:

@@ -20,7 +20,7 @@ from pmdtheory._checks import FloatArray
 
 __all__ = ["Fit", "Regression", "fit_logits"]
 
-_DENSE: Final = 400  # levels up to which the Hessian is factorised; beyond it only its products are formed
+_DENSE: Final = 1000  # levels up to which the Hessian is factorised; beyond it only its products are formed
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ divided by max(1, max|a|); both stay below 1e-12.
 """
 
 import math
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,6 +26,8 @@ from pmdtheory._series import blocks, log_mean_exp
 from pmdtheory.divergence import step_sums
 from pmdtheory.problem import Problem
 from pmdtheory.solution import Solution, Status, Update
+
+_ACCURATE: Final = 1e-10  # residuals beyond it are reported as such: the promise is 1e-12
 
 __all__ = ["baseline_update", "kl_update", "mean_update", "mismatched_update", "mixed_update"]
 
@@ -151,10 +154,10 @@ def mixed_update(problem: Problem, *, weight: float) -> Solution[Update]:
     levels = problem.levels
     if levels.reward.size == 1:
         only = Root(math.log(c), 1.0, np.zeros(1), 0.0, 0, True)
-        return _finish(problem, only, problem.mean_reward / problem.tau - c, -c)
+        return _finish(problem, only, problem.mean_reward / problem.tau - c, -c, weight=c)
     root, anchor, t = weighted_root(levels.mass, levels.log_mass, levels.reward, problem.tau, c)
     shift = float(levels.advantage[anchor]) - t - c
-    return _finish(problem, root, problem.mean_reward / problem.tau + shift, shift)
+    return _finish(problem, root, problem.mean_reward / problem.tau + shift, shift, weight=c)
 
 
 def mismatched_update(problem: Problem, *, log_sampler: ArrayLike, baseline: float | None = None) -> Solution[Update]:
@@ -297,11 +300,18 @@ def _constant(problem: Problem, shift: float, baseline: float) -> Solution[Updat
 
 
 def _finish(
-    problem: Problem, root: Root, baseline: float, shift: float, *, log_scale: FloatArray | float = 0.0
+    problem: Problem,
+    root: Root,
+    baseline: float,
+    shift: float,
+    *,
+    log_scale: FloatArray | float = 0.0,
+    weight: float | None = None,
 ) -> Solution[Update]:
-    """Record a root as a Solution, with its residuals."""
+    """Record a root as a Solution, with its residuals; `weight` is the multiplier when it was given, not found."""
     levels = problem.levels
-    step = Update.from_log_ratio(problem, root.log_ratio, multiplier=root.multiplier, baseline=baseline)
+    multiplier = root.multiplier if weight is None else weight
+    step = Update.from_log_ratio(problem, root.log_ratio, multiplier=multiplier, baseline=baseline)
     worst, largest = 0.0, 1.0
     scale = np.broadcast_to(np.asarray(log_scale, dtype=np.float64), root.log_ratio.shape)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -312,7 +322,9 @@ def _finish(
             worst = max(worst, float(np.max(np.abs(error))))
             largest = max(largest, float(np.max(np.abs(a))), abs(shift))
     residual = max(abs(math.expm1(root.log_total)), worst / largest)
-    status = Status.SUCCESS if root.converged else Status.MAX_STEPS
+    status = Status.SUCCESS if residual <= _ACCURATE else Status.ALMOST_SOLVED
+    if not root.converged:
+        status = Status.MAX_STEPS
     stats = {
         "evaluations": root.evaluations,
         "levels": levels.reward.size,

@@ -295,7 +295,7 @@ def naive_bisection(policy: ArrayLike, advantage: ArrayLike, steps: int = 200) -
 
 
 def continuous_multiplier(
-    expectation: Callable[[Callable[[Any], Any]], Any], mean: Any, tau: float, *, digits: int = 20
+    expectation: Callable[[Callable[[Any], Any]], Any], mean: Any, tau: float, *, digits: int = 16
 ) -> float:
     """Lambda of a continuous law of rewards, from `expectation(f)` = E f(r)."""
     with mp.workdps(digits):
@@ -312,7 +312,7 @@ def continuous_multiplier(
         else:
             while excess(low) <= 0:
                 low, high = low - 1, low
-        return float(mp.exp(_illinois(excess, low, high, mpf(10) ** -14)))
+        return float(mp.exp(_illinois(excess, low, high, mpf(10) ** -13)))
 
 
 def _illinois(function: Callable[[Any], Any], low: Any, high: Any, tolerance: Any) -> Any:

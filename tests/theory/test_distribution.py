@@ -304,6 +304,22 @@ def test_tails_that_give_up_are_cut(way):
     assert found.multiplier == pytest.approx(expected.multiplier, rel=CONTINUOUS)
 
 
+class Holed:
+    """A normal law, NaN beyond 100 nats below and on a narrow window of the middle."""
+
+    def ppf(self, u):
+        return np.where(np.asarray(u) < math.exp(-100.0), np.nan, special.ndtri(np.maximum(u, 1e-300)))
+
+    def isf(self, u):
+        hole = (special.expit(-0.68) < u) & (u < special.expit(-0.36))
+        return np.where(hole, np.nan, -special.ndtri(u))
+
+
+def test_a_hole_in_the_quantile_function_is_refused():
+    with pytest.raises(ValueError, match="distribution's quantile function returns NaN; pass a frozen"):
+        Problem.from_distribution(Holed(), 0.7)
+
+
 @pytest.mark.parametrize("shape", [(0.01, 0.01), (0.05, 3.0), (200.0, 0.3)])
 def test_beta_laws_with_warnings_in_their_tails(shape):
     problem = Problem.from_distribution(stats.beta(*shape), 0.3)

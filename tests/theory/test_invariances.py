@@ -155,9 +155,7 @@ def test_mismatched_invariances(case, data):
     problem = case.problem()
     solution = pmd.mismatched_update(problem, log_sampler=log_mu)
     order = data.draw(st.permutations(range(len(case.weights))))
-    changed = case.problem(
-        policy=case.policy[order], reward=4.0 * case.rewards[order] + 8.0, tau=4.0 * case.tau
-    )
+    changed = case.problem(policy=case.policy[order], reward=4.0 * case.rewards[order] + 8.0, tau=4.0 * case.tau)
     moved = pmd.mismatched_update(changed, log_sampler=log_mu[order])
     if solution.value is None:
         assert moved.status is solution.status

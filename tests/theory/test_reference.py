@@ -167,7 +167,7 @@ def test_mismatched_update_against_the_oracle(pair):
     update = pmd.mismatched_update(problem, log_sampler=log_mu).unwrap()
     expected = np.array([float(v) for v in step.log_ratio])
     size = largest(problem.scaled_advantage) + abs(problem.mean_reward / problem.tau)
-    # a multiplier that nearly cancels its kappa makes the log-ratio ill-conditioned: its slope is 1/(1 + lambda kappa rho)
+    # a multiplier that nearly cancels its kappa makes log-ratios ill-conditioned: the slope is 1/(1 + lambda kappa rho)
     kappa = np.exp(problem.log_policy - log_mu)
     slope = np.max(1.0 / np.abs(1.0 + update.multiplier * kappa * np.exp(expected)))
     assert np.max(np.abs(update.log_ratio - expected)) <= 4 * LOG_RATIO * size * max(1.0, slope) ** 2

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import pmdtheory as pmd
 from pmdtheory import Status
+from pmdtheory._multiplier import _narrowed, negative_root, safeguarded_newton
 from tests import oracles
 from tests.strategies import any_case, informative, laws, rare_success, taus
 from tests.tolerances import LOG_RATIO, PRINTED, RATE, REFERENCE, ROOT, exact, largest
@@ -136,7 +137,9 @@ def test_on_policy_sampler_is_the_mean_update(case):
 
 def test_mixed_without_weight_is_kl():
     problem = pmd.Problem.from_policy(*LADDER, tau=0.2)
-    assert np.array_equal(pmd.mixed_update(problem, weight=0.0).unwrap().log_ratio, pmd.kl_update(problem).unwrap().log_ratio)
+    assert np.array_equal(
+        pmd.mixed_update(problem, weight=0.0).unwrap().log_ratio, pmd.kl_update(problem).unwrap().log_ratio
+    )
     assert np.array_equal(pmd.mixed_update(problem, weight=0).unwrap().policy, pmd.kl_update(problem).unwrap().policy)
 
 
@@ -551,3 +554,98 @@ def test_numbers_of_a_worked_example():
     assert update.multiplier == pytest.approx(0.93721757412907845, rel=PRINTED)
     assert update.multiplier == pytest.approx(float(step.multiplier), rel=REFERENCE)
     assert update.policy.sum() == pytest.approx(1.0, abs=ROOT)
+
+
+# -- the root-finder, on its own ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rising", [True, False])
+@pytest.mark.parametrize("root", [-3.0, -1e-9, 0.0, 1e-3, 2.0, 5.0])
+@pytest.mark.parametrize("start", [-3.0, 1.0, 5.0])
+def test_safeguarded_newton_finds_roots_anywhere_in_the_bracket(root, start, rising):
+    """A steep monotone function, roots at both ends of the bracket included; the last call is at the result."""
+    sign, called = (1.0 if rising else -1.0), []
+
+    def evaluate(x):
+        called.append(x)
+        return sign * (math.expm1(x - root) + (x - root) ** 3), sign * (math.exp(x - root) + 3.0 * (x - root) ** 2)
+
+    x, evaluations, converged = safeguarded_newton(evaluate, -3.0, 5.0, start, rising=rising)
+    assert converged
+    assert abs(x - root) <= ROOT
+    assert called[-1] == x
+    assert len(called) == evaluations <= 60
+
+
+@pytest.mark.parametrize("rising", [True, False])
+@pytest.mark.parametrize(("noise", "end"), [(1e-17, 0.0), (-1e-17, 1.0)])
+def test_safeguarded_newton_believes_the_direction_it_is_told(rising, noise, end):
+    """A root at an end of the bracket, where the value is rounding of either sign: the end is the answer."""
+    x, _, converged = safeguarded_newton(
+        lambda x: ((noise + (x - end)) * (1.0 if rising else -1.0), 1.0 if rising else -1.0),
+        0.0,
+        1.0,
+        end,
+        rising=rising,
+    )
+    assert converged
+    assert x == pytest.approx(end, abs=exact())
+
+
+def test_safeguarded_newton_without_slopes_bisects():
+    x, _, converged = safeguarded_newton(lambda x: (x - 0.3, 0.0), 0.0, 1.0, 0.5, rising=True)
+    assert converged
+    assert x == pytest.approx(0.3, abs=1e-9)  # where a Newton step would be the last
+
+
+def test_safeguarded_newton_gives_up():
+    """Steps of a millionth towards a root a million away."""
+    x, evaluations, converged = safeguarded_newton(lambda x: (-1.0, 1e6), 0.0, 1e6, 0.0, rising=True)
+    assert not converged
+    assert evaluations == 200
+    assert x < 1.0
+
+
+@pytest.mark.parametrize("root", [-99.0, -3.5, 0.0, 0.5, 17.0, 49.5])
+def test_narrowed_brackets_hold_the_root(root):
+    low, high, _ = _narrowed(lambda x: (root - x, -1.0), -100.0, 50.0)
+    assert low <= root <= high
+    assert high - low <= 2.0 * max(1.0, abs(root)) + 1.0
+
+
+def test_narrowed_brackets_end_where_the_function_does():
+    assert _narrowed(lambda x: (1.0, -1.0), -100.0, 0.0)[:2] == (0.0, 0.0)
+
+
+def test_a_negative_multiplier_needs_missing_mass():
+    mass = np.array([0.5, 0.5])
+    with pytest.raises(ValueError, match="a multiplier that is not negative"):
+        negative_root(mass, np.log(mass), np.array([1.0, 0.0]))
+
+
+STEPS = {
+    "mean": pmd.mean_update,
+    "baseline": lambda problem: pmd.baseline_update(problem, baseline=0.1),
+    "mixed": lambda problem: pmd.mixed_update(problem, weight=0.5),
+    "mismatched": lambda problem: pmd.mismatched_update(problem, log_sampler=np.log([0.5, 0.3, 0.1, 0.1])),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_root_finder_that_runs_out_of_steps_says_so(name, monkeypatch):
+    monkeypatch.setattr("pmdtheory._multiplier._MAX_STEPS", 1)
+    solution = STEPS[name](pmd.Problem.from_policy(*LADDER, tau=0.2))
+    assert solution.status is Status.MAX_STEPS
+    assert solution.value is None
+    with pytest.raises(pmd.SolveError, match="MAX_STEPS"):
+        solution.unwrap()
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_residual_above_tolerance_is_no_success(name, monkeypatch):
+    monkeypatch.setattr("pmdtheory.update._ACCURATE", -1.0)
+    solution = STEPS[name](pmd.Problem.from_policy(*LADDER, tau=0.2))
+    assert solution.status is Status.ALMOST_SOLVED
+    assert solution.residual <= ROOT
+    with pytest.raises(pmd.SolveError, match="ALMOST_SOLVED"):
+        solution.unwrap()

@@ -34,7 +34,7 @@ def refused(kind, call, *fragments):
     assert len(remedy) > 10, message
 
 
-# -- tau, for every constructor -------------------------------------------------------------------------------------
+# -- tau, for every constructor ---------------------------------------------------------------------------------
 
 TAUS = {
     "zero": (ValueError, 0.0, "got 0.0"),
@@ -81,7 +81,7 @@ def test_a_tau_that_makes_the_targets_overflow():
     refused(ValueError, lambda: Problem.from_policy(LAW, [-1e300, 1e300], 1e-10), "tau=1e-10", "overflow")
 
 
-# -- rewards ----------------------------------------------------------------------------------------------------------
+# -- rewards ------------------------------------------------------------------------------------------------------
 
 REWARDS = {
     "nan": (ValueError, [0.0, NAN], "NaN at index 1"),
@@ -117,7 +117,7 @@ def test_reward_length_with_log_policy():
     refused(ValueError, lambda: Problem.from_log_policy(np.log(LAW), [1.0], TAU), "reward has 1 entries for 2 actions")
 
 
-# -- policies -----------------------------------------------------------------------------------------------------------
+# -- policies -------------------------------------------------------------------------------------------------------
 
 POLICIES = {
     "negative": (ValueError, [1.5, -0.5], "-0.5 at index 1"),
@@ -163,7 +163,7 @@ def test_log_policy(wrong):
     refused(kind, lambda: Problem.from_log_policy(value, REWARD, TAU), "log_policy", shown, "log-probabilities")
 
 
-# -- binary -------------------------------------------------------------------------------------------------------------
+# -- binary ---------------------------------------------------------------------------------------------------------
 
 PROBABILITIES = {
     "below": (ValueError, -1e-9, "p must lie in [0, 1], got -1e-09"),
@@ -214,7 +214,7 @@ def test_binary_rewards(kind, rewards, shown):
     refused(kind, lambda: Problem.binary(0.5, TAU, rewards=rewards), "reward", shown)
 
 
-# -- updates ------------------------------------------------------------------------------------------------------------
+# -- updates --------------------------------------------------------------------------------------------------------
 
 PROBLEM = Problem.from_policy([0.5, 0.5, 0.0], [0.0, 1.0, 2.0], TAU)
 SCALARS = {
@@ -272,7 +272,7 @@ def test_sampler(wrong):
     refused(kind, lambda: pmd.mismatched_update(PROBLEM, log_sampler=value), shown)
 
 
-# -- divergences --------------------------------------------------------------------------------------------------------
+# -- divergences ----------------------------------------------------------------------------------------------------
 
 DIVERGENCES = {
     "kl": divergence.kl,
@@ -306,7 +306,7 @@ def test_renyi_order(order):
     refused(ValueError, lambda: divergence.renyi(LOG_LAW, LOG_LAW, order), "order must be at least zero", repr(order))
 
 
-# -- distributions ------------------------------------------------------------------------------------------------------
+# -- distributions --------------------------------------------------------------------------------------------------
 
 
 class Named:
