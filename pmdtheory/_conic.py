@@ -15,7 +15,7 @@ entropy is lost in the rounding of the cone. So the program is solved twice over
    become their second-order terms: a quadratic program whose size is what was left. It is repeated until the change
    is below the tolerance relative to the step (once or twice, as a rule).
 
-`relative_gap` then measures the duality gap of the *conic* program as a sum of terms of one sign.
+`Program.relative_gap` then measures the duality gap of the *conic* program as a sum of terms of one sign.
 """
 
 import math
@@ -26,7 +26,7 @@ from typing import Any, Final
 import numpy as np
 
 from pmdtheory._checks import FloatArray
-from pmdtheory._series import exp_remainder
+from pmdtheory._program import Program
 from pmdtheory.divergence import step_sums
 
 __all__ = ["Outcome", "Program", "solve_program"]
@@ -37,47 +37,6 @@ _NOISE: Final = -23.0  # log of the mass (1e-10) that the cone program may leave
 _LEAP: Final = 20.0  # nats that a level may rise in one recentring, where the chi2 may bend the way
 _SETTLED: Final = 1e-6  # nats; the next change would be about its square
 _ROUNDS: Final = 30
-_SAFE: Final = 700.0
-
-
-@dataclass(frozen=True, eq=False)
-class Program:
-    r"""One step over `[K]` levels: masses that sum to one, advantages in nats, curvatures \(c\,\pi/\mu\)."""
-
-    mass: FloatArray
-    log_mass: FloatArray
-    advantage: FloatArray
-    weight: float
-    curvature: FloatArray
-
-    @property
-    def pull(self) -> FloatArray:
-        """`[K]`, the gradient at the anchor up to a constant, nats: what moves the step away from it."""
-        return self.advantage - (self.curvature - self.weight)
-
-    def slack(self, log_ratio: FloatArray, shift: float) -> FloatArray:
-        """`[K]`, what is missing in the stationarity condition, nats; zero at the solution."""
-        return np.asarray(self.pull - shift - self.curvature * np.expm1(log_ratio) - log_ratio)
-
-    def gain(self, log_ratio: FloatArray) -> float:
-        """Objective at a point minus objective at the anchor, nats, summed without cancellation."""
-        sums = step_sums(self.mass, self.log_mass, log_ratio, self.pull)
-        change = np.expm1(log_ratio)
-        return sums.gain - sums.kl - 0.5 * float(np.sum(self.mass * self.curvature * change * change))
-
-    def gap(self, log_ratio: FloatArray, shift: float) -> float:
-        r"""Duality gap of the conic program, nats: \(\sum_k x_k (e^{s_k} - 1 - s_k)\) with the slack s.
-
-        For every b and z the dual bound is \(b - 1 + \sum m e^{a - b - c z} + \tfrac12\sum m c z^2\): the square
-        replaced by its tangent at z, then the maximum over positive rho without the constraint. At z = rho its
-        distance to the primal value is this sum, in which no digit cancels.
-        """
-        with np.errstate(under="ignore"):
-            heavy = np.exp(self.log_mass + log_ratio)
-            slack = self.slack(log_ratio, shift)
-            low = np.minimum(slack, _SAFE)
-            with np.errstate(over="ignore"):
-                return float(np.sum(heavy * exp_remainder(low)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +65,7 @@ def solve_program(program: Program, tolerance: float) -> Outcome:
     if point is None:
         return Outcome(None, math.nan, False, math.nan, stats | {"solve_time": time.perf_counter() - started})
     log_ratio, shift = point, _best_shift(program, point)
-    stats["cone_residual"] = relative_gap(program, log_ratio, shift)
+    stats["cone_residual"] = program.relative_gap(log_ratio, shift)
     converged, rounds = False, 0
     while not converged and rounds < _ROUNDS:
         change, shift, quadratic = recentred_program(program, log_ratio, shift)
@@ -121,19 +80,11 @@ def solve_program(program: Program, tolerance: float) -> Outcome:
         # the light levels too, whose mass no sum shows
         settled = bool(np.all(np.abs(change) <= _SETTLED * (1.0 + np.abs(log_ratio))))
         converged = settled and moved <= tolerance * step
-    residual = relative_gap(program, log_ratio, shift)
+    residual = program.relative_gap(log_ratio, shift)
     stats["refinements"] = rounds
     stats["duality_gap"] = program.gap(log_ratio, shift)
     stats["solve_time"] = time.perf_counter() - started
     return Outcome(log_ratio, shift, converged and residual <= tolerance, residual, stats)
-
-
-def relative_gap(program: Program, log_ratio: FloatArray, shift: float) -> float:
-    """Duality gap divided by the objective's gain over the anchor; zero when the gap itself is."""
-    gap, gain = program.gap(log_ratio, shift), program.gain(log_ratio)
-    if gap == 0.0:
-        return 0.0
-    return gap / gain if gain > 0.0 else math.inf
 
 
 def _settings(tolerance: float) -> Any:
@@ -227,6 +178,4 @@ def recentred_program(program: Program, log_ratio: FloatArray, shift: float) -> 
     light = program.log_mass + log_ratio < _LIGHT
     seen = np.where(light, 1.0, column * bend)
     change = np.where(light, (slack - multiplier) / bend, np.asarray(answer.x) * size / seen)
-    # where the chi2 bends more than the entropy, the program is closer to quadratic in rho than in its logarithm
-    change = np.where(bend > 2.0, np.log1p(np.maximum(change, -0.99)), change)
     return np.minimum(change, _LEAP), shift + centre + multiplier, answer

@@ -68,7 +68,8 @@ def safeguarded_newton(
             nearer = low if proposal < low else high
             proposal = nearer if nearer in ends and nearer != x else 0.5 * (low + high)
             ends = tuple(end for end in ends if end != proposal)  # an end is tried once
-        last = abs(proposal - x) <= _QUADRATIC or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
+        newton = proposal == x - value / slope if slope != 0.0 else False
+        last = (newton and abs(proposal - x) <= _QUADRATIC) or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
         x = proposal
     return x, _MAX_STEPS, False
 
@@ -151,8 +152,10 @@ def _narrowed(evaluate: Callable[[float], tuple[float, float]], low: float, high
     return low, high, evaluations
 
 
-def negative_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, log_scale: FloatArray | float = 0.0) -> Root:
-    r"""The \(\lambda = -\nu < 0\) on the branch \(W_0\) for E e^x < 1; `converged` is False where none exists.
+def negative_root(
+    mass: FloatArray, log_mass: FloatArray, x: FloatArray, log_scale: FloatArray | float = 0.0
+) -> Root | None:
+    r"""The \(\lambda = -\nu < 0\) on the branch \(W_0\) for E e^x < 1, or None where there is none.
 
     The unknown is t, the lift of the most lifted action: \(\nu\max(\kappa e^x) = t e^{-t}\), t in (0, 1], smooth up
     to the branch point t = 1. Since no lift exceeds t, t is at least -log E e^x.
@@ -179,7 +182,7 @@ def negative_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, log_sca
         raise ValueError(f"x has log-mass {-missing}, which needs a multiplier that is not negative")
     evaluate(0.0)
     if totals[0] < 0.0 or missing > 1.0:
-        return Root(-1.0 - top, -1.0, kept[0], totals[0], 1, False)
+        return None
     y, evaluations, converged = safeguarded_newton(
         evaluate, math.log(missing) - 1e-9, 0.0, math.log(missing), rising=True
     )

@@ -163,8 +163,6 @@ def _panels(
     """Nodes and masses on panels bisected until integrals of the update's kind settle, and their relative error."""
     scan_at = np.linspace(low, high, 4001)
     scan = _quantile(distribution, scan_at)
-    if np.isnan(scan).any():
-        raise ValueError(f"distribution's quantile function returns NaN; {_REMEDY}")
     centre, quartiles = float(_quantile(distribution, np.zeros(1))[0]), _quantile(distribution, np.array([-1.1, 1.1]))
     width = float(quartiles[1] - quartiles[0]) or max(float(scan[-1] - scan[0]), tau)
 
@@ -204,18 +202,18 @@ def _bisected(distribution: Any, tests: Any, low: float, high: float) -> tuple[F
     scale = np.maximum(np.abs(coarse).sum(axis=1), 1e-300)  # a test that vanishes everywhere asks for nothing
     error = np.zeros(scale.size)
     done: list[tuple[FloatArray, FloatArray, FloatArray]] = []
-    for depth in range(_DEPTH):
+    depth = 0
+    while left.size:
         middle = 0.5 * (left + right)
         left, right = np.stack([left, middle], 1).ravel(), np.stack([middle, right], 1).ravel()
         s, weight, node, fine = _integrate(distribution, tests, left, right)
         scale = np.maximum(scale, np.abs(fine).sum(axis=1))
         gap = np.abs(fine.reshape(scale.size, -1, 2).sum(axis=2) - coarse) / scale[:, None]
-        settled = (gap.max(axis=0) <= _TOLERANCE) | (depth == _DEPTH - 1)
+        depth += 1
+        settled = (gap.max(axis=0) <= _TOLERANCE) | (depth == _DEPTH)
         error += gap[:, settled].sum(axis=1)
         both = np.repeat(settled, 2)
         done.append((s[both].ravel(), weight[both].ravel(), node[both].ravel()))
-        if settled.all():
-            break
         left, right, coarse = left[~both], right[~both], fine[:, ~both]
     s, weight, node = (np.concatenate(part) for part in zip(*done, strict=True))
     order = np.argsort(s)
@@ -234,4 +232,6 @@ def _integrate(
     s = 0.5 * (left + right)[:, None] + half * abscissa
     weight = half * gauss
     node = _quantile(distribution, s.ravel()).reshape(s.shape)
+    if np.isnan(node).any():
+        raise ValueError(f"distribution's quantile function returns NaN; {_REMEDY}")
     return s, weight, node, (tests(s, node) * weight).sum(axis=2)

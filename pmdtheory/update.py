@@ -13,6 +13,7 @@ divided by max(1, max|a|); both stay below 1e-12.
 """
 
 import math
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -206,7 +207,7 @@ def mismatched_update(problem: Problem, *, log_sampler: ArrayLike, baseline: flo
     with np.errstate(over="ignore", under="ignore"):
         log_ratio = np.full(levels.mass.size, -math.inf)
         log_ratio[seen] = solution.log_ratio
-        root = Root(solution.log_multiplier, solution.sign, log_ratio, solution.log_total, solution.evaluations, True)
+        root = replace(solution, log_ratio=log_ratio)
         to_sampler = levels.log_mass[seen] + solution.log_ratio - log_mu[seen]
         chi2 = step_sums(np.exp(log_mu[seen]), log_mu[seen], to_sampler).chi2
     result = _finish(atoms, root, b, shift, log_scale=levels.log_mass - np.where(seen, log_mu, 0.0))
@@ -240,16 +241,14 @@ def _seen_root(levels: Levels, shift: float, log_mu: FloatArray, seen: NDArray[n
     if gap > 0.0:
         # E_KL exp(-lambda kappa rho) = e^-gap and rho <= e^x bound lambda from below (Jensen)
         floor = math.log(gap) - _log_sum_exp(log_mass + 2.0 * x + log_scale) + gap
-        root = positive_root(
+        return positive_root(
             mass, log_mass, x, gap=gap, log_scale=log_scale, log_floor=min(floor, math.log(gap)), blind=blind
         )
-        return root if root.converged else Status.MAX_STEPS
     if not seen.all():
         return Status.BLIND_ACTIONS
     if gap == 0.0:
         return Root(-math.inf, 1.0, x, 0.0, 0, True)
-    root = negative_root(mass, log_mass, x, log_scale)
-    return root if root.converged else Status.BASELINE_TOO_HIGH
+    return negative_root(mass, log_mass, x, log_scale) or Status.BASELINE_TOO_HIGH
 
 
 def _log_sum_exp(terms: FloatArray) -> float:
@@ -274,10 +273,10 @@ def _regression(problem: Problem, shift: float, baseline: float) -> Solution[Upd
     if gap == 0.0:  # rewards that differ by less than float64 can tell, or b = log Z to the last digit
         return _finish(problem, Root(-math.inf, 1.0, x, 0.0, 0, True), baseline, shift)
     if gap < 0.0:
-        root = negative_root(mass, log_mass, x)
-        if not root.converged:
-            return Solution(None, Status.BASELINE_TOO_HIGH, stats={"evaluations": root.evaluations})
-        return _finish(problem, root, baseline, shift)
+        lifted = negative_root(mass, log_mass, x)
+        if lifted is None:
+            return Solution(None, Status.BASELINE_TOO_HIGH)
+        return _finish(problem, lifted, baseline, shift)
     root = large_root(mass, log_mass, x, shift) if many and shift != 0.0 else None
     if root is None:
         root = positive_root(mass, log_mass, x, gap=gap, shift=shift)

@@ -263,6 +263,34 @@ def test_baselines_around_log_z(excess, tau):
     assert update.multiplier == pytest.approx(float(step.multiplier), rel=REFERENCE, abs=8 * EPS * scale)
 
 
+@pytest.mark.parametrize("excess", [1.001, 10.0, 800.0, 1e6, 1e15, 1e300])
+@pytest.mark.parametrize("tau", [1e-6, 1.0, 1e6])
+def test_baselines_far_above_log_z(excess, tau):
+    """However far: the status says that the baseline is too high, and by whose measure to lower it."""
+    problem = Problem.from_policy(*GRADED, tau=tau)
+    b = problem.log_partition + excess
+    for solution in (
+        pmd.baseline_update(problem, baseline=b),
+        pmd.mismatched_update(problem, log_sampler=problem.log_policy[::-1], baseline=b),
+    ):
+        if excess > 4 * EPS * abs(problem.log_partition) + 1.0:
+            assert solution.status is Status.BASELINE_TOO_HIGH
+            assert solution.value is None
+
+
+@pytest.mark.parametrize("b", [-1e3, -1e9, -1e15, -1e300])
+@pytest.mark.parametrize("tau", [1e-3, 1.0, 1e6])
+def test_baselines_far_below_log_z(b, tau):
+    """The further below, the smaller the step: lambda takes up all of b."""
+    problem = Problem.from_policy(*GRADED, tau=tau)
+    solution = pmd.baseline_update(problem, baseline=b)
+    update = solution.unwrap()
+    assert solution.residual <= ROOT
+    assert abs(oracles.total_mass(problem.policy, update.log_ratio)) <= ROOT
+    assert update.multiplier == pytest.approx(problem.mean_reward / tau - b, rel=ROOT + 2e3 / (1e3 + abs(b)))
+    assert update.step_size <= 1.0 / (tau * min(abs(b), 1.0 / EPS)) + exact()
+
+
 @pytest.mark.parametrize("weight", [1e-300, 1e-12, 1e-3, 1.0, 1e6, 1e12, 1e300])
 @pytest.mark.parametrize("tau", [1e-6, 1.0, 1e6])
 def test_extreme_weights(weight, tau):

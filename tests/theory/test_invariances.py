@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pmdtheory as pmd
-from tests.strategies import any_case, cases, informative, laws, taus
+from tests.strategies import any_case, cases, informative, laws, rare_success, taus
 from tests.tolerances import EPS, LOG_RATIO, REFERENCE, exact, largest
 
 
@@ -42,7 +42,7 @@ def test_a_step_is_a_law(case):
         assert abs(math.fsum(update.policy) - 1.0) <= 1e-12, name
         assert abs(update.mass_defect) <= exact(problem.scaled_advantage), name
         assert min(update.kl, update.reverse_kl, update.chi2) >= 0.0, name
-        assert 0.0 <= update.step_size <= 1.0 + exact(), name
+        assert 0.0 <= update.step_size <= 1.0 + exact(update.log_ratio), name
 
 
 @given(any_case())
@@ -84,9 +84,9 @@ def test_exact_reward_shift_changes_no_digit_that_counts(case, shift):
         same(update, moved, size=size + (8 + 3) / case.tau * 0.25)
 
 
-@given(any_case(), st.integers(-200, 200).map(lambda k: 2.0**k))
+@given(st.one_of(cases(), rare_success(decades=100)), st.integers(-200, 200).map(lambda k: 2.0**k))
 def test_joint_scaling_by_powers_of_two_is_bitwise(case, factor):
-    """(r, tau) -> (k r, k tau) is exact in binary floating point, so nothing at all may move."""
+    """(r, tau) -> (k r, k tau) is exact in float64 short of subnormals, so nothing at all may move."""
     before = pmd.mean_update(case.problem()).unwrap()
     after = pmd.mean_update(case.problem(reward=case.rewards * factor, tau=case.tau * factor)).unwrap()
     assert np.array_equal(before.log_ratio, after.log_ratio)
