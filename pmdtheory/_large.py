@@ -1,12 +1,13 @@
 r"""The multiplier of a law with very many reward levels: binned first, then refined over every level.
 
-A first \(\lambda\) comes from 4,096 bins, each at its conditional mean, with an error of the square of the bin
+A first \(\lambda\) comes from at most 4,096 bins, each at its conditional mean, with an error of the square of the bin
 width. Two or three passes over all levels then correct it. Within a pass the tilt is not computed by `wrightomega`
 (50-95 ns a level) but started from a table of \(\log\omega\) with linear interpolation, good to 5e-5, and finished by
 one step of fourth order, whose error is below rounding. Everything runs in blocks that stay in cache.
 """
 
 import math
+from functools import cache
 from typing import Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from pmdtheory._series import blocks, exp_remainder, log_mean_exp
 
 __all__ = ["LARGE", "large_root"]
 
-LARGE: Final = 32_768
+LARGE: Final = 4_096
 _BINS: Final = 4_096
 _LOW: Final = -24.0  # below: log omega = z - e^z within 1e-21
 _HIGH: Final = 600.0  # above, or where masses are subnormal, the caller takes the general path
@@ -26,6 +27,7 @@ _STEP: Final = 1.0 / 24.0
 _PASSES: Final = 12
 
 
+@cache
 def _table() -> tuple[FloatArray, FloatArray]:
     """Intercepts and slopes of the piecewise linear log omega(z), z in [_LOW, _HIGH]."""
     knots = _LOW + _STEP * np.arange(round((_HIGH - _LOW) / _STEP) + 2)
@@ -73,12 +75,13 @@ def large_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, shift: flo
 
 def _binned(mass: FloatArray, x: FloatArray, low: float, high: float, shift: float) -> float | None:
     """Log lambda of the law with its levels gathered into bins, each at its conditional mean."""
-    scale = (_BINS - 1) / (high - low)
-    held, moment = np.zeros(_BINS), np.zeros(_BINS)
+    bins = min(_BINS, max(64, x.size // 32))
+    scale = (bins - 1) / (high - low)
+    held, moment = np.zeros(bins), np.zeros(bins)
     for block in blocks(x.size):
         index = ((x[block] - low) * scale).astype(np.intp)
-        held += np.bincount(index, weights=mass[block], minlength=_BINS)
-        moment += np.bincount(index, weights=mass[block] * x[block], minlength=_BINS)
+        held += np.bincount(index, weights=mass[block], minlength=bins)
+        moment += np.bincount(index, weights=mass[block] * x[block], minlength=bins)
     some = held > 0.0
     m, centre = held[some], moment[some] / held[some]
     gap = log_mean_exp(m, np.log(m), centre)

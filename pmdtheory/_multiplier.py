@@ -240,7 +240,7 @@ def weighted_root(
     reach = float(np.dot(mass, -depth))
     t, evaluations, converged = safeguarded_newton(follow(depth), 0.0, reach * (1.0 + 1e-12), reach, rising=True)
     heavy = int(np.argmax(shares[0]))
-    if abs(t) > 1.0 and heavy != anchor:
+    if heavy != anchor:
         t += float(depth[heavy])
         anchor, depth = heavy, (reward - reward[heavy]) / tau
         slack = 1e-9 * max(1.0, reach)

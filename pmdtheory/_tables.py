@@ -19,7 +19,7 @@ def read_problem(path: Path, tau: float | None) -> Problem:
         ValueError: for a file that cannot be read, is empty, malformed, or lacks a column; one line, with the remedy.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "not UTF-8 text"
         raise ValueError(f"file {str(path)!r} cannot be read ({reason}); {_REMEDY}") from None
@@ -41,25 +41,38 @@ def _json(path: Path, text: str) -> dict[str, Any]:
         data = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"file {str(path)!r} is not JSON (line {error.lineno}: {error.msg}); {_REMEDY}") from None
+    except (RecursionError, ValueError) as error:  # nested too deep, or an integer of thousands of digits
+        raise ValueError(f"file {str(path)!r} is JSON that cannot be read ({error}); {_REMEDY}") from None
     if not isinstance(data, dict):
         raise ValueError(f"file {str(path)!r} holds a JSON {type(data).__name__}, not an object; {_REMEDY}")
     return data
 
 
 def _csv(path: Path, text: str) -> dict[str, Any]:
-    rows = list(csv.DictReader(text.splitlines()))
+    try:
+        header, *rows = [row for row in csv.reader(text.splitlines(), skipinitialspace=True) if row]
+    except csv.Error as error:
+        raise ValueError(f"file {str(path)!r} is CSV that cannot be read ({error}); {_REMEDY}") from None
+    names = [name.strip() for name in header]
+    if len(set(names)) != len(names):
+        raise ValueError(f"file {str(path)!r} names a column twice in {names}; {_REMEDY}")
     if not rows:
         raise ValueError(f"file {str(path)!r} has a header and no rows; {_REMEDY}")
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(names):
+            raise ValueError(
+                f"file {str(path)!r}: row {line} has {len(row)} fields for {len(names)} columns; {_REMEDY}"
+            )
     columns: dict[str, Any] = {}
-    for name in rows[0]:
-        if name not in ("policy", "log_policy", "reward"):
-            continue
-        values = []
-        for line, row in enumerate(rows, start=2):
-            try:
-                values.append(float(row[name]))
-            except (TypeError, ValueError):
-                shown = f"line {line} has {row[name]!r} in column {name}"
-                raise ValueError(f"file {str(path)!r}: {shown}; {_REMEDY}") from None
-        columns[name] = values
+    for position, name in enumerate(names):
+        if name in ("policy", "log_policy", "reward"):
+            columns[name] = [_cell(path, line, name, row[position]) for line, row in enumerate(rows, start=2)]
     return columns
+
+
+def _cell(path: Path, line: int, name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        shown = text if len(text) <= 30 else text[:27] + "..."
+        raise ValueError(f"file {str(path)!r}: row {line} has {shown!r} in column {name}; {_REMEDY}") from None

@@ -1,10 +1,11 @@
 """The command line: `pmdtheory verify | figures | update | claims`. The only file that prints, writes or exits."""
 
+import errno
+import io
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -256,20 +257,39 @@ def _progress(label: str, total: int | None) -> Any:
 
 def _write(path: Path, text: str) -> None:
     """Write a file whole or not at all."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, encoding="utf-8") as handle:
-            handle.write(text)
-        os.replace(handle.name, path)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        part.write_text(text, encoding="utf-8")
+        os.replace(part, path)
     except OSError as error:
         raise ValueError(f"out={str(path)!r} cannot be written ({error.strerror}); name a file in a folder") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _parsed(arguments: Sequence[str] | None) -> Any:
+    """The command, or ValueError with what the parser said, on one line."""
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(Command, prog="pmdtheory", description=__doc__, args=arguments)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+    lines = [line.strip("│╭╮╰╯─ ") for line in said.getvalue().splitlines()[1:]]
+    message = " ".join(line for line in lines if line).split("Argument helptext")[0].split("For full helptext")[0]
+    raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, or pmdtheory verify --help, for instance")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 fine, 1 a claim or check failed, 2 bad input."""
-    command = tyro.cli(Command, prog="pmdtheory", description=__doc__, args=arguments)
-    run: Callable[[], int] = command.run
     try:
-        return run()
+        command = _parsed(arguments)
+        run: Callable[[], int] = command.run
+        status = run()
+        sys.stdout.flush()
     except (ValueError, TypeError) as error:
         print(f"pmdtheory: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -279,3 +299,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no traceback at exit
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(
+            f"pmdtheory: output cannot be written ({error.strerror}); free some space or name another", file=sys.stderr
+        )
+        return 2
+    return status

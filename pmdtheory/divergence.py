@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from pmdtheory._checks import FloatArray, real_vector
 from pmdtheory._series import blocks, exp_remainder, weighted_exp
 
-__all__ = ["StepSums", "chi2", "hellinger", "kl", "renyi", "reverse_kl", "step_sums", "total_variation"]
+__all__ = ["chi2", "hellinger", "kl", "renyi", "reverse_kl", "total_variation"]
 
 _REMEDY = "pass natural logarithms of probabilities, -inf where there is no mass"
 _SAFE = 300.0  # e^{2v} stays finite up to here, so the sums need no log space
@@ -87,7 +87,8 @@ def _careful(m: FloatArray, log_m: FloatArray, v: FloatArray, a: FloatArray | No
     finite = np.isfinite(v)
     v_or_zero = np.where(finite, v, 0.0)
     forward = np.where(near, weighted * safe - m * remainder, raised * v_or_zero - raised + m)
-    backward = np.where(near, m * remainder, raised - m - m * v)
+    fall = np.where(finite, m * v_or_zero, v)  # v = -inf removes mass: an infinite reverse KL, however small the mass
+    backward = np.where(near, m * remainder, raised - m - fall)
     gain = 0.0 if a is None else float(np.sum(weighted * a))
     return float(weighted.sum()), float(forward.sum()), float(backward.sum()), float(squared.sum()), gain
 

@@ -19,10 +19,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmdtheory._checks import FloatArray, finite_scalar, real_vector
+from pmdtheory._checks import FloatArray, finite_scalar
 from pmdtheory._large import LARGE, large_root
 from pmdtheory._levels import Levels
 from pmdtheory._multiplier import Root, negative_root, positive_root, weighted_root
+from pmdtheory._sampled import sampler_law
 from pmdtheory._series import blocks, log_mean_exp
 from pmdtheory.divergence import step_sums
 from pmdtheory.problem import Problem
@@ -78,7 +79,7 @@ def mean_update(problem: Problem) -> Solution[Update]:
         Solution[Update]; always `Status.SUCCESS` for a valid problem. The multiplier is 0 iff rewards are constant.
 
     Numerics: lambda is bracketed by C7, found by Newton steps in log lambda, and keeps its digits for weak signals
-    (tau = 1e6) because the mass is measured as a sum of terms of one sign. Above 32,768 levels a first lambda from
+    (tau = 1e6) because the mass is measured as a sum of terms of one sign. Above 4,096 levels a first lambda from
     binned rewards is refined over all of them.
 
     Source: arXiv:2602.05933 (C1, C2); bracket C7 and identity C4, this project.
@@ -189,7 +190,7 @@ def mismatched_update(problem: Problem, *, log_sampler: ArrayLike, baseline: flo
     >>> bool(abs(stale.policy - pmd.mean_update(problem).unwrap().policy).max() < 1e-12)  # on-policy it is PMD-mean
     True
     """
-    log_mu = _sampler(problem, log_sampler)
+    log_mu = sampler_law(problem, log_sampler)
     atoms = problem.atomic()
     levels = atoms.levels
     log_mu = log_mu[problem.log_policy > -math.inf]
@@ -212,23 +213,6 @@ def mismatched_update(problem: Problem, *, log_sampler: ArrayLike, baseline: flo
         chi2 = step_sums(np.exp(log_mu[seen]), log_mu[seen], to_sampler).chi2
     result = _finish(atoms, root, b, shift, log_scale=levels.log_mass - np.where(seen, log_mu, 0.0))
     return Solution(result.value, result.status, result.residual, {**result.stats, "chi2_sampler": chi2})
-
-
-def _sampler(problem: Problem, log_sampler: ArrayLike) -> FloatArray:
-    remedy = "pass the sampler's log-probabilities, one per action (-inf where it never goes)"
-    log_mu, eps = real_vector("log_sampler", log_sampler, remedy)
-    if log_mu.shape != problem.log_policy.shape:
-        raise ValueError(f"log_sampler has {log_mu.size} entries for {problem.log_policy.size} actions; {remedy}")
-    with np.errstate(over="ignore", under="ignore"):
-        total = float(np.exp(log_mu).sum())
-    if not abs(total - 1.0) <= max(1e-9, log_mu.size * eps):
-        raise ValueError(f"log_sampler sums to {total!r}, not to one; {remedy}")
-    if bool(np.any((log_mu > -math.inf) & (problem.log_policy == -math.inf))):
-        raise ValueError(
-            "log_sampler has mass where the policy has none, and no log-ratio exists there; "
-            "give the policy mass on every action that was sampled"
-        )
-    return log_mu - math.log(total)
 
 
 def _seen_root(levels: Levels, shift: float, log_mu: FloatArray, seen: NDArray[np.bool_]) -> Root | Status:

@@ -260,9 +260,7 @@ def test_other_packages_add_claims(monkeypatch):
 
 @pytest.mark.parametrize("name", ["C4", "X1"])
 def test_other_packages_cannot_take_an_id_or_invent_a_form(monkeypatch, name):
-    entry = SimpleNamespace(
-        name="extra", value="elsewhere:CLAIMS", load=lambda: (replace(CLAIMS["C5"], id=name),)
-    )
+    entry = SimpleNamespace(name="extra", value="elsewhere:CLAIMS", load=lambda: (replace(CLAIMS["C5"], id=name),))
     monkeypatch.setattr(claims.metadata, "entry_points", lambda group: [entry])
     with pytest.raises(ValueError, match=name):
         claims._registry()

@@ -1,5 +1,7 @@
 """The claims registry: every statement of the theory as data, with its check and its nearest plausible mistake."""
 
+import re
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -12,22 +14,47 @@ from pmdtheory.claims._base import Verdict as Verdict
 __all__ = ["CLAIMS", "Certificate", "Claim", "Part", "Verdict", "check", "select"]
 
 
+_BUILT_IN = (exact, identities, bounds, binary, structure, tails, strength)
+
+
 def _registry() -> dict[str, Claim]:
     """The package's claims and those of installed plug-ins (entry-point group `pmdtheory.claims`), by number."""
-    found = [c for group in (exact, identities, bounds, binary, structure, tails, strength) for c in group.CLAIMS]
+    found = [claim for group in _BUILT_IN for claim in group.CLAIMS]
     for entry in metadata.entry_points(group="pmdtheory.claims"):
         found.extend(entry.load())
-    return {claim.id: claim for claim in sorted(found, key=lambda claim: int(claim.id[1:]))}
+    registry: dict[str, Claim] = {}
+    for claim in found:
+        if not re.fullmatch(r"C[1-9][0-9]*", claim.id) or claim.id in registry:
+            raise ValueError(f"claim id {claim.id!r} is malformed or taken; give each claim its own, C and a number")
+        registry[claim.id] = claim
+    return dict(sorted(registry.items(), key=lambda item: int(item[0][1:])))
 
 
 CLAIMS: dict[str, Claim] = _registry()
 
 
-def select(ids: "list[str] | tuple[str, ...]") -> list[Claim]:
-    """The claims of the given ids in registry order, all of them for none; ValueError for an unknown id."""
-    unknown = [name for name in ids if name.upper() not in CLAIMS]
-    if unknown:
-        raise ValueError(f"claim {unknown[0]!r} is not in the registry; choose from {', '.join(CLAIMS)}")
+def select(ids: Sequence[str]) -> list[Claim]:
+    """The claims of the given ids in registry order; all of them for none.
+
+    Args:
+        ids: such as "C4"; case does not matter.
+
+    Returns:
+        The claims.
+
+    Raises:
+        TypeError, ValueError: for what is no id, or not one of the registry.
+
+    Source: this project.
+
+    >>> [claim.id for claim in select(["C4", "c1"])]
+    ['C1', 'C4']
+    """
+    for name in ids:
+        if not isinstance(name, str):
+            raise TypeError(f"claim must be an id such as 'C4', got {name!r}; choose from {', '.join(CLAIMS)}")
+        if name.upper() not in CLAIMS:
+            raise ValueError(f"claim {name!r} is not in the registry; choose from {', '.join(CLAIMS)}")
     wanted = {name.upper() for name in ids} or set(CLAIMS)
     return [claim for claim in CLAIMS.values() if claim.id in wanted]
 
@@ -43,6 +70,7 @@ def check(claim: str, case: Any) -> Certificate:
         A `Certificate`; its verdict is "not applicable" where the claim does not speak about the case.
 
     Raises:
+        TypeError: for a case that is neither a `Problem` nor a record of one of the claims.
         ValueError: for an unknown id.
 
     Source: this project.
@@ -52,7 +80,11 @@ def check(claim: str, case: Any) -> Certificate:
     'holds'
     """
     (found,) = select([claim])
-    parts = list(found.check(case))
+    kinds = tuple({one.case for one in CLAIMS.values()})
+    if not isinstance(case, kinds):
+        names = ", ".join(sorted(kind.__name__ for kind in kinds))
+        raise TypeError(f"case must be one of {names}, got {case!r}; pass a Problem, for instance")
+    parts = list(found.check(case)) if isinstance(case, found.case) else []
     if parts and found.opinion is not None:
         parts += found.opinion(case)
     return Certificate.of(found.id, found.kind, parts)

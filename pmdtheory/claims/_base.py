@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Literal
 
+from pmdtheory.problem import Problem
+
 __all__ = [
     "DIFFERENCE",
     "EPS",
@@ -124,6 +126,7 @@ class Claim:
         mistake: the mistake in words.
         blunt: which cases count as degenerate for the mutant.
         opinion: expensive second opinions, run on a stated subsample.
+        case: the type of its cases.
     """
 
     id: str
@@ -138,3 +141,4 @@ class Claim:
     mistake: str
     blunt: str
     opinion: Callable[[Any], Sequence[Part]] | None = None
+    case: type = Problem

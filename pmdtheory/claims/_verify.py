@@ -78,10 +78,12 @@ def verify(
         One report per claim.
 
     Raises:
-        ValueError: for fewer than one instance.
+        ValueError: for fewer than one instance, or a negative seed.
     """
     if instances < 1:
         raise ValueError(f"instances must be at least 1, got {instances}; 200 is the default")
+    if seed < 0:
+        raise ValueError(f"seed must be at least 0, got {seed}; pass any whole number from 0 on")
     return [_run(claim, instances, seed, progress) for claim in claims]
 
 

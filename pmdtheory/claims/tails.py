@@ -190,5 +190,6 @@ CLAIMS: Final = (
         mistake="rewards clipped at their 99.9 % quantile",
         blunt="laws whose 99.9 % quantile is within tau of the mean",
         opinion=_c19_opinion,
+        case=HeavyTail,
     ),
 )

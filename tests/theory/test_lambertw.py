@@ -77,6 +77,14 @@ def test_branch_tilt_at_and_around_the_branch_point():
     assert abs(slope - 0.5) <= RATE  # a square-root singularity
 
 
+def test_branch_tilt_keeps_small_lifts():
+    """T falls from .3 to .01 on this range, and keeps its relative accuracy."""
+    for depth in np.linspace(0.5, 3.5, 61).tolist():
+        with mp.workdps(50):
+            expected = float(-mp.lambertw(-mp.exp(-1 - mp.mpf(depth))).real)
+        assert float(branch_tilt(depth)) == pytest.approx(expected, rel=8 * EPS)
+
+
 @pytest.mark.parametrize("branch", [0, -1])
 def test_branch_tilt_is_smooth_across_its_switches(branch):
     """Series to Newton, Newton to contraction, lambertw to asymptotics: no step where the method changes."""
