@@ -33,7 +33,7 @@ def _root(excess: Callable[[FloatArray, FloatArray], FloatArray], strength: Floa
     """Roots u of an increasing function excess(u, index), elementwise between 0 and 1/tau."""
     found = elementwise.find_root(
         excess,
-        (np.zeros(strength.size), strength.ravel()),
+        (np.zeros(strength.size), strength.ravel() * (1.0 + 1e-12)),  # the root is 1/tau itself as p -> 1
         args=(np.arange(strength.size),),
         tolerances={"xatol": 0.0, "xrtol": 4e-16, "fatol": 0.0, "frtol": 0.0},
     )

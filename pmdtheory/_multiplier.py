@@ -180,8 +180,10 @@ def negative_root(
 
     if missing <= 0.0:
         raise ValueError(f"x has log-mass {-missing}, which needs a multiplier that is not negative")
+    if missing > 1.0:  # no lift exceeds one
+        return None
     evaluate(0.0)
-    if totals[0] < 0.0 or missing > 1.0:
+    if totals[0] < 0.0:
         return None
     y, evaluations, converged = safeguarded_newton(
         evaluate, math.log(missing) - 1e-9, 0.0, math.log(missing), rising=True

@@ -129,6 +129,8 @@ def _enumerated(distribution: Any, tau: float) -> RewardLaw:
         first, last = (
             _reach(distribution, end, sign) for end, sign in zip(distribution.support(), (-1.0, 1.0), strict=True)
         )
+        if last - first >= _LEVELS:
+            raise ValueError(f"distribution has more than {_LEVELS} levels; pass its head through from_policy")
         node = np.arange(first, last + 1.0)
     mass = np.asarray(distribution.pmf(node), dtype=np.float64)
     node, mass = node[mass > 0.0], mass[mass > 0.0]
@@ -147,7 +149,7 @@ def _reach(distribution: Any, end: float, sign: float) -> float:
     while float(distribution.logpmf(start + sign * step)) > -_EDGE:
         step *= 2.0
         if step > _LEVELS:
-            raise ValueError(f"distribution has more than {_LEVELS} levels; pass its head through from_policy")
+            break
     return start + sign * step
 
 

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -279,7 +280,7 @@ def _parsed(arguments: Sequence[str] | None) -> Any:
         if stop.code in (0, None):
             raise
     lines = [line.strip("│╭╮╰╯─ ") for line in said.getvalue().splitlines()[1:]]
-    message = " ".join(line for line in lines if line).split("Argument helptext")[0].split("For full helptext")[0]
+    message = re.split("Got errors|Argument helptext|For full helptext", " ".join(line for line in lines if line))[0]
     raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, or pmdtheory verify --help, for instance")
 
 

@@ -19,7 +19,8 @@ from pmdtheory._conic import solve_program
 from pmdtheory._gap import GapCertificate, gap_certificate
 from pmdtheory._program import Program
 from pmdtheory._regression_fit import Fit, Regression, fit_logits
-from pmdtheory._sampled import sampled_levels, sampler_law
+from pmdtheory._sampled import sampled_levels
+from pmdtheory._sampler import sampler_law
 from pmdtheory.problem import Problem
 from pmdtheory.solution import Solution, Status, Update
 

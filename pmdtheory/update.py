@@ -23,7 +23,7 @@ from pmdtheory._checks import FloatArray, finite_scalar
 from pmdtheory._large import LARGE, large_root
 from pmdtheory._levels import Levels
 from pmdtheory._multiplier import Root, negative_root, positive_root, weighted_root
-from pmdtheory._sampled import sampler_law
+from pmdtheory._sampler import sampler_law
 from pmdtheory._series import blocks, log_mean_exp
 from pmdtheory.divergence import step_sums
 from pmdtheory.problem import Problem

@@ -258,7 +258,7 @@ SAMPLERS = {
     "nan": (ValueError, [NAN, 0.0, -INF], "log_sampler holds NaN at index 0"),
     "plus-inf": (ValueError, [INF, 0.0, -INF], "log_sampler sums to inf"),
     "nowhere": (ValueError, [-INF] * 3, "log_sampler sums to 0.0"),
-    "outside": (ValueError, np.log([0.5, 0.25, 0.25]), "log_sampler has mass where the policy has none"),
+    "outside": (ValueError, np.log([0.5, 0.25, 0.25]), "where the policy has none"),
     "two-dimensional": (ValueError, np.zeros((3, 1)), "log_sampler must be a non-empty array"),
     "strings": (TypeError, ["a", "b", "c"], "log_sampler must hold real numbers"),
     "complex": (TypeError, [0j, 0j, 0j], "log_sampler must hold real numbers"),
