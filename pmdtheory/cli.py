@@ -6,7 +6,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -71,7 +71,7 @@ class Verify:
                 table.add_column(title, justify="right" if column in (3, 4, 5, 6, 7) else "left")
             for row in report.verify_rows(reports):
                 table.add_row(*row, style=None if row[-1] == "holds" else "bold red")
-            _console().print(table)
+            print(_rendered(table), end="")
             for found in reports:
                 for failure in found.failures[:5]:
                     print(f"{found.claim.id} fails on {failure}")
@@ -202,7 +202,7 @@ class Step:
         for i in range(min(shown, problem.reward.size)):
             values = (problem.reward[i], problem.policy[i], step.policy[i], step.log_ratio[i])
             table.add_row(str(i), *(f"{value:.6g}" for value in values))
-        _console().print(table)
+        print(_rendered(table), end="")
         if problem.reward.size > shown:
             print(f"... and {problem.reward.size - shown} more actions; --json has them all")
 
@@ -234,9 +234,16 @@ Command = (
 )
 
 
-def _console() -> Console:
-    """Standard output as wide as the terminal, or wide enough for the tables where there is none."""
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+def _rendered(table: Table) -> str:
+    """A table as text, as wide as the terminal, or wide enough where there is none.
+
+    Rich does not print it itself: it would turn a reader that has gone into exit status 1, a claim that failed.
+    """
+    terminal = sys.stdout.isatty()
+    console = Console(file=io.StringIO(), width=None if terminal else 160, force_terminal=terminal, highlight=False)
+    with console.capture() as text:
+        console.print(table)
+    return text.get()
 
 
 @contextmanager
@@ -267,7 +274,8 @@ def _write(path: Path, text: str) -> None:
     except OSError as error:
         raise ValueError(f"out={str(path)!r} cannot be written ({error.strerror}); name a file in a folder") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # there is nothing to remove where nothing could be made
+            part.unlink()
 
 
 def _parsed(arguments: Sequence[str] | None) -> Any:
@@ -284,6 +292,12 @@ def _parsed(arguments: Sequence[str] | None) -> Any:
     raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, or pmdtheory verify --help, for instance")
 
 
+def _discard_output() -> None:
+    """Send what is still buffered nowhere, so that the interpreter does not complain about it when it exits."""
+    with suppress(io.UnsupportedOperation):  # standard output that is no file has nothing to flush at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 fine, 1 a claim or check failed, 2 bad input."""
     try:
@@ -298,10 +312,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("pmdtheory: interrupted; nothing half-written was left", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: no traceback at exit
+        _discard_output()
         return 0
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         print(
             f"pmdtheory: output cannot be written ({error.strerror}); free some space or name another", file=sys.stderr
         )

@@ -21,6 +21,7 @@ RANK = {
     "lambertw": 3,
     "solution": 4,
     "problem": 4,
+    "_sampler": 5,
     "_multiplier": 5,
     "_large": 6,
     "update": 7,

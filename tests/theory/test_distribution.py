@@ -124,13 +124,16 @@ def test_laws_without_a_mean_are_refused(frozen):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("tau", "finite"), [(0.5, False), (0.99, False), (1.01, True), (2.0, True)])
+@pytest.mark.parametrize(("tau", "finite"), [(0.5, False), (0.99, False), (1.002, True), (1.01, True), (2.0, True)])
 def test_the_critical_tau_of_an_exponential_tail(tau, finite):
     """E e^{r/tau} of exponential(1) is 1/(1 - 1/tau), finite from tau = 1 on."""
     problem = Problem.from_distribution(stats.expon(), tau)
     assert problem.law.partition_finite is finite
     if finite:
-        assert problem.log_partition == pytest.approx(-math.log(1.0 - 1.0 / tau), rel=1e-9)
+        # near the critical tau the tilt's mass lies beyond the outermost quantile, and the reported error says so
+        error = abs(math.expm1(problem.log_partition + math.log(1.0 - 1.0 / tau)))
+        assert error <= max(problem.law.error, REFERENCE)
+        assert (problem.law.error > 1e-4) is (tau < 1.02)
         assert pmd.kl_update(problem).status is Status.SUCCESS
     else:
         assert pmd.kl_update(problem).status is Status.PARTITION_INFINITE
