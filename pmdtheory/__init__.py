@@ -4,7 +4,7 @@ The public API is what this file names; everything else may change. Modules whos
 are internal. The claims registry is loaded when it is first asked for, because it needs `scipy.stats`.
 """
 
-from importlib import import_module
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
@@ -53,8 +53,8 @@ def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 'pmdtheory' has no attribute {name!r}")
     if _LAZY[name]:
-        return getattr(import_module(_LAZY[name]), name)
-    return import_module(f"pmdtheory.{name}")
+        return getattr(_import_module(_LAZY[name]), name)
+    return _import_module(f"pmdtheory.{name}")
 
 
 def __dir__() -> list[str]:

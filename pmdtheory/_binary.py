@@ -19,14 +19,20 @@ __all__ = ["baseline_gain", "gain_terms", "mean_gain"]
 _LARGE: Final = 30.0  # beyond, e^-u is below rounding next to one
 
 
-def gain_terms(log_odds: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Log D and m/D for log-odds and gain `[...]`, without overflow and without cancellation for small p."""
-    success, failure = special.expit(log_odds), special.log_expit(-log_odds)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        small = np.log1p(success * np.expm1(np.minimum(u, _LARGE)))
-        log_d = np.where(u < _LARGE, small, failure + np.logaddexp(0.0, log_odds + u))
-        slope = -np.expm1(-u) / (special.expit(-log_odds) * np.exp(-u) + success)
-    return log_d, slope
+def gain_terms(log_odds: FloatArray, u: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return log D, log D - p u and m/D for log-odds and gain `[...]`, each without overflow or cancellation.
+
+    For p above one half log D = u + log(1 + q (e^-u - 1)), q = 1 - p, so that u cancels from log D - p u exactly.
+    """
+    success, failure = special.expit(log_odds), special.expit(-log_odds)
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        near = np.log1p(success * np.expm1(np.minimum(u, _LARGE)))
+        far = np.logaddexp(special.log_expit(-log_odds), special.log_expit(log_odds) + u)
+        low = np.where(u < _LARGE, near, far)
+        bend = np.log1p(failure * np.expm1(-u))  # log D - u
+        slope = -np.expm1(-u) / (failure * np.exp(-u) + success)
+    high = log_odds > 0.0
+    return np.where(high, u + bend, low), np.where(high, failure * u + bend, low - success * u), slope
 
 
 def _root(excess: Callable[[FloatArray, FloatArray], FloatArray], strength: FloatArray) -> FloatArray:
@@ -44,11 +50,10 @@ def mean_gain(log_odds: FloatArray, strength: FloatArray) -> FloatArray:
     """PMD-mean's gain u `[...]` for success log-odds and strength 1/tau, both `[...]`."""
     log_odds, strength = (np.array(x, dtype=np.float64) for x in np.broadcast_arrays(log_odds, strength))
     odds, target = log_odds.ravel(), strength.ravel()
-    success = special.expit(odds)
 
     def excess(u: FloatArray, index: FloatArray) -> FloatArray:
-        log_d, slope = gain_terms(odds[index], u)
-        return np.asarray(u + (log_d - success[index] * u) * slope - target[index])
+        _, bend, slope = gain_terms(odds[index], u)
+        return np.asarray(u + bend * slope - target[index])
 
     return _root(excess, strength)
 
@@ -59,7 +64,7 @@ def baseline_gain(log_odds: FloatArray, strength: FloatArray, baseline: FloatArr
     odds, target, b = (np.array(x, dtype=np.float64).ravel() for x in arrays)
 
     def excess(u: FloatArray, index: FloatArray) -> FloatArray:
-        log_d, _ = gain_terms(odds[index], u)
+        log_d, _, _ = gain_terms(odds[index], u)
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
             pull = np.where(u > 0.0, (target[index] - u) / np.expm1(np.minimum(u, 700.0)), np.inf)
         return np.asarray(np.maximum(log_d - pull - b[index], -1e300))

@@ -12,10 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
 
-__all__ = ["FloatArray", "finite_scalar", "positive_scalar", "real_vector", "unit_interval"]
+__all__ = ["FloatArray", "finite_scalar", "positive_scalar", "real_vector", "shown", "unit_interval"]
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """A value as it appears in an error message: one line, never longer than 60 characters."""
     text = " ".join(repr(value).split())
     return text if len(text) <= 60 else text[:57] + "..."
@@ -24,11 +24,11 @@ def _shown(value: object) -> str:
 def finite_scalar(name: str, value: Any, remedy: str) -> float:
     """The value as a Python float; TypeError for what is no real number, ValueError for NaN and infinities."""
     if isinstance(value, (bool, np.bool_, str, bytes)) or np.ndim(value) != 0 or np.iscomplexobj(value):
-        raise TypeError(f"{name} must be a real number, got {_shown(value)}; {remedy}")
+        raise TypeError(f"{name} must be a real number, got {shown(value)}; {remedy}")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name} must be a real number, got {_shown(value)}; {remedy}") from None
+        raise TypeError(f"{name} must be a real number, got {shown(value)}; {remedy}") from None
     if not math.isfinite(number):
         raise ValueError(f"{name} must be finite, got {number}; {remedy}")
     return number
@@ -61,9 +61,9 @@ def real_vector(
     try:
         array = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} is ragged, got {_shown(value)}; {remedy}") from None
+        raise ValueError(f"{name} is ragged, got {shown(value)}; {remedy}") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{name} must hold real numbers, got {_shown(value)}; {remedy}")
+        raise TypeError(f"{name} must hold real numbers, got {shown(value)}; {remedy}")
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"{name} must be a non-empty array of {ndim} axes, got shape {array.shape}; {remedy}")
     eps = float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else float(np.finfo(np.float64).eps)

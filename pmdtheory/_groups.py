@@ -3,19 +3,21 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import combinations_with_replacement
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from pmdtheory._checks import FloatArray
+from pmdtheory._checks import FloatArray, shown
 from pmdtheory.problem import Problem
 
 __all__ = ["GroupExpectation", "Statistic", "expect", "whole_number"]
 
 Statistic = Callable[[NDArray[np.int64], FloatArray], FloatArray]
 _EXACT: Final = 200_000  # distinct groups up to which an expectation is a sum and not a sample
+_TABLE: Final = 10_000_000  # entries of the table of counts, likewise
 _BLOCK: Final = 20_000
 
 
@@ -39,7 +41,7 @@ class GroupExpectation:
 def whole_number(name: str, value: Any, least: int, remedy: str) -> int:
     """The value as an int of at least `least`; TypeError or ValueError naming the argument, value and remedy."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be a whole number, got {value!r}; {remedy}")
+        raise TypeError(f"{name} must be a whole number, got {shown(value)}; {remedy}")
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}; {remedy}")
     return int(value)
@@ -73,7 +75,8 @@ def expect(problem: Problem, n: int, statistic: Statistic, *, samples: int = 20_
     """
     n = whole_number("n", n, 1, "pass the number of rollouts in a group")
     levels = problem.levels
-    if math.comb(n + levels.mass.size - 1, n) <= _EXACT:
+    groups = math.comb(n + levels.mass.size - 1, n)
+    if groups <= _EXACT and groups * (levels.mass.size + n) <= _TABLE:
         return _exact(problem, n, statistic)
     samples = whole_number("samples", samples, 2, "pass the number of groups to draw")
     rng = np.random.default_rng(seed)
@@ -101,10 +104,9 @@ def _exact(problem: Problem, n: int, statistic: Statistic) -> GroupExpectation:
 
 def _compositions(n: int, parts: int) -> NDArray[np.int64]:
     """All ways to write n as an ordered sum of `parts` counts, `[U, parts]`."""
-    if parts == 1:
-        return np.array([[n]])
-    rows = []
-    for first in range(n + 1):
-        rest = _compositions(n - first, parts - 1)
-        rows.append(np.column_stack([np.full(rest.shape[0], first), rest]))
-    return np.concatenate(rows)
+    chosen = np.array(list(combinations_with_replacement(range(parts), n)), dtype=np.intp)
+    counts = np.zeros((chosen.shape[0], parts), dtype=np.int64)
+    rows = np.arange(chosen.shape[0])
+    for column in chosen.T:
+        np.add.at(counts, (rows, column), 1)
+    return counts

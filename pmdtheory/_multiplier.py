@@ -20,6 +20,7 @@ from pmdtheory.lambertw import branch_tilt, tilt
 __all__ = ["Root", "negative_root", "positive_root", "weighted_root"]
 
 _MAX_STEPS: Final = 200
+_CREEP: Final = 8  # evaluations that Newton's method gets before slow progress counts against it
 _WIDE: Final = 40.0  # nats of log lambda beyond which a bracket is narrowed before Newton's method starts
 _FLOOR: Final = -1.0 + 1e-15
 _QUADRATIC: Final = 1e-9  # below this a Newton step leaves an error of its square: one more evaluation and stop
@@ -52,7 +53,7 @@ def safeguarded_newton(
     `evaluate` is at the returned point, so that the caller keeps what it computed there.
     """
     ends: tuple[float, ...] = (low, high)
-    x, last = start, False
+    x, last, moved = start, False, math.inf
     for evaluations in range(1, _MAX_STEPS + 1):
         value, slope = evaluate(x)
         if value == 0.0 or last:
@@ -63,14 +64,18 @@ def safeguarded_newton(
             high = min(high, x)
         if low >= high:  # x is an end of the bracket, and the root lies beyond it by rounding
             return x, evaluations, True
-        proposal = x - value / slope if slope != 0.0 else math.inf
-        if not low <= proposal <= high:
-            nearer = low if proposal < low else high
-            proposal = nearer if nearer in ends and nearer != x else 0.5 * (low + high)
-            ends = tuple(end for end in ends if end != proposal)  # an end is tried once
-        newton = proposal == x - value / slope if slope != 0.0 else False
-        last = (newton and abs(proposal - x) <= _QUADRATIC) or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
-        x = proposal
+        newton = x - value / slope if slope != 0.0 else math.inf
+        # steps that do not shrink creep (a slope far from the secant's) or follow noise: bisection ends both
+        creeps = abs(newton - x) > 0.5 * moved and evaluations > _CREEP
+        if low <= newton <= high and not creeps:
+            proposal, last = newton, abs(newton - x) <= _QUADRATIC
+        else:
+            nearer = low if newton < low else high
+            untried = nearer in ends and nearer != x and not creeps
+            proposal = nearer if untried else 0.5 * (low + high)
+            ends = tuple(end for end in ends if end != proposal)
+        last = last or high - low <= 4e-16 * max(1.0, abs(low), abs(high))
+        x, moved = proposal, abs(proposal - x)
     return x, _MAX_STEPS, False
 
 

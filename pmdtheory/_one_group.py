@@ -13,7 +13,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmdtheory._checks import FloatArray
+from pmdtheory._checks import FloatArray, finite_scalar, shown
 from pmdtheory._groups import whole_number
 from pmdtheory._multiplier import negative_root, positive_root
 from pmdtheory._others import others_log_mean_exp, others_mean
@@ -35,7 +35,9 @@ class GroupFit:
 
     Attributes:
         log_ratio: `[A]`, \(\log x/\pi\), nats; -inf for unsampled actions that lose everything.
-        multiplier: \(\lambda \ge 0\); zero where the targets fit under the simplex.
+        multiplier: \(\lambda\); zero where the targets fit under the simplex, positive where they ask for more mass.
+            Negative where every action was sampled and less than all the mass is asked for; NaN, like the log-ratio,
+            where that collapses (C14).
         expected_reward: \(E_x r\), reward units.
         kl: KL(x||old), nats.
         unsampled_mass: mass that is left on actions the group did not hold.
@@ -52,7 +54,7 @@ def one_group_fit(problem: Problem, actions: ArrayLike, *, baseline: str | float
     r"""The exact minimiser of the empirical regression over one group of sampled actions.
 
     Formula: \(\log\rho_y = t_y - \lambda\,(n\pi_y/c_y)\rho_y\) for an action sampled \(c_y\) times, with
-    \(t_y = r_y/\tau - \hat b_y\) and \(\lambda \ge 0\) only as large as the simplex requires.
+    \(t_y = r_y/\tau - \hat b_y\) and \(\lambda\) only as large as the simplex requires.
 
     Args:
         problem: with `A` actions.
@@ -97,8 +99,8 @@ def one_group_fit(problem: Problem, actions: ArrayLike, *, baseline: str | float
     else:
         log_ratio[seen] = x
         left = -math.expm1(asked)
-        if rest > 0.0 and left > 0.0:
-            log_ratio[~seen] = math.log(left) - math.log(rest)
+        if rest > 0.0:
+            log_ratio[~seen] = math.log(left) - math.log(rest) if left > 0.0 else -math.inf
         else:
             # every action was sampled and the targets ask for less than all: the loss then spreads the missing mass
             log_ratio[seen], multiplier = _spread(mass, log_mass, x, counts[seen] / drawn.size)
@@ -107,12 +109,16 @@ def one_group_fit(problem: Problem, actions: ArrayLike, *, baseline: str | float
 
 
 def _indices(problem: Problem, actions: ArrayLike) -> NDArray[np.intp]:
-    drawn = np.asarray(actions)
     remedy = "pass the indices of the sampled actions, [n]"
+    try:
+        drawn = np.asarray(actions)
+    except ValueError:
+        raise TypeError(f"actions is ragged; {remedy}") from None
     if drawn.dtype.kind not in "iu" or drawn.ndim != 1 or drawn.size == 0:
-        raise TypeError(f"actions must be a list of indices, got {drawn!r}; {remedy}")
-    if drawn.min() < 0 or drawn.max() >= problem.reward.size:
-        raise ValueError(f"actions holds {drawn.max()} for {problem.reward.size} actions; {remedy}")
+        raise TypeError(f"actions must be a list of indices, got {shown(actions)}; {remedy}")
+    wrong = drawn[(drawn < 0) | (drawn >= problem.reward.size)]
+    if wrong.size:
+        raise ValueError(f"actions holds {wrong[0]}, and there are {problem.reward.size} actions from 0 on; {remedy}")
     if bool(np.any(problem.log_policy[drawn] == -math.inf)):
         raise ValueError(f"actions holds an action without mass, which cannot be sampled; {remedy}")
     return drawn.astype(np.intp)
@@ -127,7 +133,8 @@ def _targets(problem: Problem, drawn: NDArray[np.intp], baseline: str | float) -
         whole_number("rollouts", drawn.size, 2, "leave-one-out needs at least 2 in a group")
         target = scaled - _BASELINES[baseline](scaled[None])[0]
     else:
-        target = scaled - (baseline - problem.mean_reward / problem.tau)
+        b = finite_scalar("baseline", baseline, "pass 'mean', 'partition', or b in nats")
+        target = scaled - (b - problem.mean_reward / problem.tau)
     result = np.zeros(problem.reward.size)
     result[drawn] = target
     return result

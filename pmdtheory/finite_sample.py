@@ -56,9 +56,11 @@ def _grouped(rewards: ArrayLike, tau: float, least: int) -> tuple[FloatArray, tu
             f"rewards has n = {table.shape[-1]} rollout in a group, and leave-one-out needs others; "
             "sample at least 2 per prompt, or use a baseline that does not come from the group"
         )
-    scaled = np.asarray(table, dtype=np.float64) / strength
+    with np.errstate(over="ignore"):
+        scaled = np.asarray(table, dtype=np.float64) / strength
     if not np.isfinite(scaled).all():
-        raise ValueError(f"rewards over tau hold NaN or infinity; {_REWARDS}")
+        wrong = scaled[~np.isfinite(scaled)][0]
+        raise ValueError(f"rewards over tau={strength} hold {wrong}; {_REWARDS}, and a tau of their size")
     return scaled.reshape(-1, table.shape[-1]), table.shape
 
 
@@ -183,9 +185,12 @@ def _log_mean(problem: Problem, m: int) -> Any:
         del reward
         held = np.where(counts > 0, levels.advantage, -np.inf)
         top = held.max(axis=1)
-        with np.errstate(under="ignore", divide="ignore"):
-            total = (np.where(counts > 0, counts, 0) * np.exp(held - top[:, None])).sum(axis=1)
-        return np.asarray(top + np.log(total / m))
+        with np.errstate(under="ignore", over="ignore"):
+            total = (counts * np.exp(held - top[:, None])).sum(axis=1)
+            # where no entry is large, the mean of expm1 keeps the digits of a weak signal
+            gain = (counts * np.expm1(np.minimum(levels.advantage, 1.0))).sum(axis=1) / m
+        weak = np.where(counts > 0, np.abs(levels.advantage), 0.0).max(axis=1) < 0.5
+        return np.where(weak, np.log1p(np.where(weak, gain, 0.0)), top + np.log(total / m))
 
     return statistic
 
@@ -273,13 +278,18 @@ def target_error(problem: Problem, n: int, *, samples: int = 20_000, seed: int =
         raise ValueError("problem has constant rewards, so both baselines are exact; pass rewards that differ")
     statistic = _log_mean(problem, n - 1)
 
-    def moments(counts: NDArray[np.int64], reward: FloatArray) -> FloatArray:
-        error = statistic(counts, reward) - problem.jensen_gap
-        return np.stack([error, error**2], axis=1)
+    def powers(centre: float, power: int) -> float:
+        found = expect(
+            problem,
+            n - 1,
+            lambda counts, reward: (statistic(counts, reward) - centre) ** power,
+            samples=samples,
+            seed=seed,
+        )
+        return float(found.value)
 
-    found = expect(problem, n - 1, moments, samples=samples, seed=seed)
-    bias, square = float(found.value[0]), float(found.value[1])
+    found = expect(problem, n - 1, statistic, samples=samples, seed=seed)
+    bias = float(found.value) - problem.jensen_gap
     mean_sd = math.sqrt(variance / (n - 1))
-    rmse = math.sqrt(square)
-    spread = math.sqrt(max(square - bias**2, 0.0))
+    rmse, spread = (math.sqrt(powers(centre, 2)) for centre in (problem.jensen_gap, float(found.value)))
     return TargetError(n, mean_sd, bias, spread, rmse, rmse / mean_sd, found.exact)

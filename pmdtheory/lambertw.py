@@ -17,7 +17,7 @@ from pmdtheory._checks import FloatArray
 
 __all__ = ["branch_tilt", "tilt", "tilt_slope", "weak_signal_multiplier"]
 
-_NEAR: Final = 0.2  # |1 - T| below which 1 - T + log T is summed as a series
+_NEAR: Final = 0.05  # |1 - T| below which T - 1 - log T is summed as a series
 
 
 def tilt(x: ArrayLike, log_multiplier: ArrayLike) -> FloatArray:
@@ -106,7 +106,7 @@ def branch_tilt(depth: ArrayLike, branch: int = 0) -> FloatArray:
         e = np.where(np.abs(series) < _NEAR, series, start - 1.0)  # e = T - 1, the unknown that keeps its digits
     small = np.abs(e) < _NEAR
     with np.errstate(divide="ignore", invalid="ignore"):
-        for _ in range(3):
+        for _ in range(2):
             # e - log(1 + e) = depth; Newton's step is (1 + e)/e times the residual
             residual = np.where(small, _log_remainder(np.where(small, e, 0.0)), e - np.log1p(e)) - depth
             step = residual * (1.0 + e) / e
@@ -125,9 +125,9 @@ def _small_lift(depth: FloatArray) -> FloatArray:
 
 
 def _log_remainder(e: FloatArray) -> FloatArray:
-    """Return e - log(1 + e) for |e| < 0.2 through its series e^2/2 - e^3/3 + ..., free of cancellation."""
+    """Return e - log(1 + e) for |e| < 0.05 through its series e^2/2 - e^3/3 + ..., free of cancellation."""
     total = np.zeros_like(e)
-    for k in range(26, 1, -1):
+    for k in range(13, 1, -1):
         total = total * -e + 1.0 / k
     return total * e * e
 

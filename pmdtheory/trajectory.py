@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from pmdtheory._binary import baseline_gain, mean_gain
-from pmdtheory._checks import FloatArray
+from pmdtheory._checks import FloatArray, positive_scalar, shown
 from pmdtheory._groups import whole_number
 from pmdtheory.finite_sample import expected_baseline
 from pmdtheory.problem import Problem
@@ -25,6 +25,13 @@ __all__ = ["BinaryGrid", "Trajectory", "binary_grid", "iterate", "part_update"]
 
 Step = Callable[[Problem], Solution[Update]]
 _METHODS: Final = ("mean", "kl", "part")
+
+
+def _log_epsilon(epsilon: float) -> float:
+    number = positive_scalar("epsilon", epsilon, "pass the failure mass to reach, for instance 1e-3")
+    if number >= 1.0:
+        raise ValueError(f"epsilon must be less than one, got {number}; pass the failure mass to reach, say 1e-3")
+    return math.log(number)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +68,7 @@ class Trajectory:
 
     def steps_to(self, epsilon: float) -> int | None:
         """First step after which at most epsilon of the mass is not on a best action; None if there is none."""
-        reached = np.flatnonzero(self.log_failure <= math.log(epsilon))
+        reached = np.flatnonzero(self.log_failure <= _log_epsilon(epsilon))
         return int(reached[0]) if reached.size else None
 
 
@@ -130,13 +137,13 @@ def iterate(problem: Problem, update: Step = mean_update, *, steps: int = 100) -
         problem = _moved(problem, step)
         states.append(_state(problem, best))
     multiplier, kl, reverse_kl, chi2, best_ratio = (np.array(column) for column in zip(*moves, strict=True))
-    reward, mass, log_failure, entropy, kept = (np.array(column) for column in zip(*states, strict=True))
+    reward, mass, log_failure, entropy, kept, lost = (np.array(column) for column in zip(*states, strict=True))
     return Trajectory(
         final=problem,
         expected_reward=reward,
         optimal_mass=mass,
         log_failure=log_failure,
-        regret=np.cumsum(problem.levels.reward.max() - reward[1:]),
+        regret=np.cumsum(lost[1:]),
         multiplier=multiplier,
         kl=kl,
         reverse_kl=reverse_kl,
@@ -154,7 +161,7 @@ def _moved(problem: Problem, step: Update) -> Problem:
 
 
 def _state(problem: Problem, best: NDArray[np.bool_]) -> tuple[float, ...]:
-    """Expected reward, mass on the best actions, log of the rest, entropy, and how many best actions are kept."""
+    """Expected reward, best mass, log of the rest, entropy, best actions kept, and what E r lacks to the best."""
     log_policy = problem.log_policy
     alive = log_policy > -math.inf
     rest = log_policy[alive & ~best]
@@ -162,7 +169,8 @@ def _state(problem: Problem, best: NDArray[np.bool_]) -> tuple[float, ...]:
     inside = log_policy[best] - special.logsumexp(log_policy[best])
     entropy = -math.fsum(problem.policy[alive] * log_policy[alive])
     kept = math.exp(-math.fsum(np.exp(inside) * inside))
-    return problem.mean_reward, math.fsum(problem.policy[best]), log_failure, entropy, kept
+    lost = math.fsum(problem.policy * (problem.levels.reward.max() - problem.reward))
+    return problem.mean_reward, math.fsum(problem.policy[best]), log_failure, entropy, kept, lost
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +197,7 @@ class BinaryGrid:
 
     def steps_to(self, epsilon: float) -> FloatArray:
         """`[...]`, first step with failure mass of at most epsilon; NaN where there is none."""
-        reached = self.log_failure <= math.log(epsilon)
+        reached = self.log_failure <= _log_epsilon(epsilon)
         return np.where(reached.any(axis=0), reached.argmax(axis=0), np.nan)
 
 
@@ -244,12 +252,26 @@ def binary_grid(
 
 def _grid(p0: ArrayLike, tau: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Masses and strengths 1/tau, broadcast and checked."""
-    mass, strength = np.asarray(p0, dtype=np.float64), np.asarray(tau, dtype=np.float64)
-    if not bool(np.all((mass > 0.0) & (mass < 1.0))):
-        raise ValueError(f"p0 must lie inside (0, 1), got {np.nanmin(mass)} to {np.nanmax(mass)}; 0 and 1 never move")
-    if not bool(np.all((strength > 0.0) & np.isfinite(strength))):
-        raise ValueError(f"tau must be greater than zero, got {np.nanmin(strength)}; pass reward units, say 0.1")
-    both = np.broadcast_arrays(mass, 1.0 / strength)
+    arrays = []
+    for name, value in (("p0", p0), ("tau", tau)):
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise TypeError(f"{name} is ragged; pass a number or an array") from None
+        if array.dtype.kind not in "fiu" or array.size == 0:
+            raise TypeError(f"{name} must hold real numbers, got {shown(value)}; pass a number or an array")
+        arrays.append(array.astype(np.float64))
+    mass, strength = arrays
+    wrong = mass[~((mass > 0.0) & (mass < 1.0))]
+    if wrong.size:
+        raise ValueError(f"p0 must lie inside (0, 1), got {wrong.flat[0]}; masses of 0 and 1 never move")
+    wrong = strength[~((strength > 1e-300) & (strength < math.inf))]
+    if wrong.size:
+        raise ValueError(f"tau must be greater than zero, got {wrong.flat[0]}; pass reward units, say 0.1")
+    try:
+        both = np.broadcast_arrays(mass, 1.0 / strength)
+    except ValueError:
+        raise ValueError(f"tau of shape {strength.shape} does not broadcast against p0 of {mass.shape}") from None
     return np.array(both[0]), np.array(both[1])
 
 

@@ -10,6 +10,7 @@ from typing import get_args
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from scipy import stats
 
 import pmdtheory as pmd
 from pmdtheory import claims
@@ -36,7 +37,10 @@ def found(name, seed=0, instances=INSTANCES):
 
 def toy(check=lambda case: [GOOD], mutant=lambda case: [BAD], *, opinion=None, cases=10):
     """A claim about nothing, for what the machinery makes of it; its cases are numbers."""
-    stream = lambda rng: ((f"case {k}", k) for k in range(cases))  # noqa: E731
+
+    def stream(rng):
+        return ((f"case {k}", k) for k in range(cases))
+
     return replace(CLAIMS["C4"], instances=stream, check=check, mutant=mutant, opinion=opinion)
 
 
@@ -113,7 +117,7 @@ def test_claim_holds(name):
 @pytest.mark.parametrize("name", CLAIMS)
 def test_mutant_is_caught(name):
     report = found(name)
-    assert report.mutants >= 5, "the mutant was hardly tried"
+    assert report.mutants >= 2, "the mutant was hardly tried"
     assert report.caught >= 0.9 * report.mutants
     assert report.ok
 
@@ -139,7 +143,7 @@ def test_claim_holds_at_the_default_size(name):
 def test_claim_holds_on_problems_of_others(name):
     """Properties: small readable problems, nine decades of tau, success as rare as 1e-300."""
 
-    @settings(max_examples=25)
+    @settings(max_examples=settings.default.max_examples // 2)
     @given(any_case())
     def holds(case):
         for part in CLAIMS[name].check(case.problem()):
@@ -214,6 +218,28 @@ def test_check_adds_the_second_opinion():
     assert len(with_opinion) == len(CLAIMS["C2"].check(PROBLEM)) + len(CLAIMS["C2"].opinion(PROBLEM))
 
 
+@pytest.mark.parametrize(("name", "solver"), [("C1", "solve_regression"), ("C2", "solve_subproblem")])
+def test_a_solver_that_gives_up_is_no_agreement(monkeypatch, name, solver):
+    failed = pmd.Solution(None, pmd.Status.SOLVER_FAILED)
+    monkeypatch.setattr(claims.exact, solver, lambda *arguments, **options: failed)
+    certificate = claims.check(name, PROBLEM)
+    assert certificate.verdict is Verdict.FAILS
+    assert "SOLVER_FAILED" in certificate.parts[-1].name
+
+
+def test_claims_where_a_divergence_is_infinite():
+    """Success of mass e^-800: KL-PMD's chi2 overflows, and the rest is still compared. Pareto: nothing is left."""
+    rare = pmd.Problem.from_log_policy([0.0, -800.0], [0, 1], 1e-4)
+    assert pmd.kl_update(rare).unwrap().chi2 == math.inf
+    certificate = claims.check("C8", rare)
+    assert certificate.verdict is Verdict.HOLDS
+    assert "chi2: PMD-mean <= KL-PMD" not in [part.name for part in certificate.parts]
+    assert "TV: PMD-mean <= KL-PMD" in [part.name for part in certificate.parts]
+    heavy = pmd.Problem.from_distribution(stats.pareto(1.5), 0.5)
+    for name in ("C5", "C6", "C7", "C8"):
+        assert claims.check(name, heavy).verdict is Verdict.NOT_APPLICABLE, name
+
+
 def test_check_finds_a_false_claim(monkeypatch):
     monkeypatch.setitem(CLAIMS, "C4", replace(CLAIMS["C4"], check=CLAIMS["C4"].mutant))
     certificate = claims.check("C4", PROBLEM)
@@ -258,7 +284,7 @@ def test_other_packages_add_claims(monkeypatch):
     assert merged["C20"] is extra
 
 
-@pytest.mark.parametrize("name", ["C4", "X1"])
+@pytest.mark.parametrize("name", ["C4", "X1", "Cx"])
 def test_other_packages_cannot_take_an_id_or_invent_a_form(monkeypatch, name):
     entry = SimpleNamespace(name="extra", value="elsewhere:CLAIMS", load=lambda: (replace(CLAIMS["C5"], id=name),))
     monkeypatch.setattr(claims.metadata, "entry_points", lambda group: [entry])

@@ -5,7 +5,19 @@ from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
-from pmdtheory.claims import binary, bounds, exact, identities, strength, structure, tails
+from pmdtheory.claims import (
+    baselines,
+    binary,
+    bounds,
+    convergence,
+    exact,
+    identities,
+    samples,
+    stale,
+    strength,
+    structure,
+    tails,
+)
 from pmdtheory.claims._base import Certificate as Certificate
 from pmdtheory.claims._base import Claim as Claim
 from pmdtheory.claims._base import Part as Part
@@ -14,7 +26,19 @@ from pmdtheory.claims._base import Verdict as Verdict
 __all__ = ["CLAIMS", "Certificate", "Claim", "Part", "Verdict", "check", "select"]
 
 
-_BUILT_IN = (exact, identities, bounds, binary, structure, tails, strength)
+_BUILT_IN = (
+    exact,
+    identities,
+    bounds,
+    binary,
+    structure,
+    samples,
+    baselines,
+    stale,
+    convergence,
+    tails,
+    strength,
+)
 
 
 def _registry() -> dict[str, Claim]:

@@ -14,7 +14,8 @@ from pmdtheory.update import baseline_update, mean_update
 __all__ = ["CLAIMS"]
 
 _DIGITS: Final = 80
-_SCALES: Final = (1e-3, 1e-4)
+_SCALE: Final = 1e-4  # max|a| at which the remainders are measured
+_CONSTANT: Final = 100.0  # a remainder of order k is at most this times m2 max|a|^(k-2)
 
 
 def _distance(problem: Problem, other: Any, original: Any, extra: float = 0.0) -> tuple[float, float]:
@@ -74,14 +75,14 @@ def _series(moments: dict[int, Any], fourth: int) -> Any:
     )
 
 
-def _remainders(problem: Problem, scale: float, fourth: int) -> tuple[Any, Any, Any]:
-    """Remainders at max|a| = scale, in 80 digits: lambda's series, the series of J - lambda, |v - a|."""
+def _remainders(problem: Problem, fourth: int) -> tuple[Any, Any, Any]:
+    """Remainders over m2, in 80 digits: lambda's series, the series of J - lambda; and max|v - a|."""
     levels = problem.levels
     mass = [mpmath.mpf(float(m)) for m in levels.mass]
     total = mpmath.fsum(mass)
     reward = [mpmath.mpf(float(r)) for r in levels.reward]
     mean = mpmath.fsum(m * r for m, r in zip(mass, reward, strict=True)) / total
-    tau = max(abs(r - mean) for r in reward) / scale
+    tau = max(abs(r - mean) for r in reward) / mpmath.mpf(_SCALE)
     a = [(r - mean) / tau for r in reward]
     moments = {k: mpmath.fsum(m * x**k for m, x in zip(mass, a, strict=True)) / total for k in range(2, 8)}
     weight = _series(moments, 15)
@@ -93,21 +94,25 @@ def _remainders(problem: Problem, scale: float, fourth: int) -> tuple[Any, Any, 
     gap = mpmath.log(mpmath.fsum(m * mpmath.exp(x) for m, x in zip(mass, a, strict=True)) / total)
     m2, m3 = moments[2], moments[3]
     step = max(abs(mpmath.log(y) - x) for y, x in zip(ratio, a, strict=True))
-    return abs(weight - _series(moments, fourth)), abs(gap - weight - m2**2 / 2 - 2 * m2 * m3 / 3), step
+    return abs(weight - _series(moments, fourth)) / m2, abs(gap - weight - m2**2 / 2 - 2 * m2 * m3 / 3) / m2, step
 
 
-def _slopes(problem: Problem, fourth: int) -> tuple[float, float, float]:
+def _orders(problem: Problem, fourth: int) -> tuple[float, float, float]:
+    """The orders k that the remainders keep with a fixed constant: log(remainder/constant)/log max|a|.
+
+    Slopes between two scales fail where a leading coefficient happens to vanish; these do not.
+    """
     with mpmath.workdps(_DIGITS):
-        coarse, fine = (_remainders(problem, scale, fourth) for scale in _SCALES)
-        decades = mpmath.log(_SCALES[0] / _SCALES[1])
-        first, second, third = (float(mpmath.log(x / y) / decades) for x, y in zip(coarse, fine, strict=True))
-    return first, second, third
+        series, gap, step = (
+            float(mpmath.log(remainder / _CONSTANT) / mpmath.log(_SCALE)) for remainder in _remainders(problem, fourth)
+        )
+    return series + 2.0, gap + 2.0, step
 
 
 def _c11(problem: Problem) -> list[Part]:
     if not _small(problem):
         return []
-    series, gap, step = _slopes(problem, 15)
+    series, gap, step = _orders(problem, 15)
     return [
         Part("series of lambda: remainder of order 8", "rate", max(8.0 - series, 0.0), RATE),
         Part("series of J - lambda: remainder of order 6", "rate", max(6.0 - gap, 0.0), RATE),
@@ -123,7 +128,7 @@ def _small(problem: Problem) -> bool:
 def _c11_mutant(problem: Problem) -> list[Part]:
     if not _small(problem):
         return []
-    return [Part("the coefficient of J's series", "rate", max(8.0 - _slopes(problem, 3)[0], 0.0), RATE)]
+    return [Part("the coefficient of J's series", "rate", max(8.0 - _orders(problem, 3)[0], 0.0), RATE)]
 
 
 CLAIMS: Final = (
