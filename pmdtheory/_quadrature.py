@@ -20,6 +20,7 @@ from pmdtheory._checks import FloatArray
 __all__ = ["RewardLaw", "reward_law"]
 
 _EDGE: Final = 690.0  # e^-690 = 1e-300: the outermost quantile that float64 can name
+_LEAST: Final = 36.0  # beyond lies 2e-16 of the mass: what rounding does not tell from none
 _NODES: Final = 20
 _TOLERANCE: Final = 1e-15
 _DEPTH: Final = 60
@@ -77,38 +78,37 @@ def reward_law(distribution: Any, tau: float) -> RewardLaw:
 
 
 def _quantile(distribution: Any, s: FloatArray) -> FloatArray:
-    """Reward at u = expit(s), from the nearer tail."""
+    """Reward at u = expit(s), from the nearer tail; what the distribution has to say about it is left to `_ends`."""
+    return _heard(distribution, s)[0]
+
+
+def _heard(distribution: Any, s: FloatArray) -> tuple[FloatArray, bool]:
+    """Rewards at u = expit(s), and whether the distribution warned on the way."""
     s = np.asarray(s, dtype=np.float64)
-    below = np.asarray(distribution.ppf(special.expit(np.minimum(s, 0.0))), dtype=np.float64)
-    above = np.asarray(distribution.isf(special.expit(-np.maximum(s, 0.0))), dtype=np.float64)
-    return np.where(s < 0.0, below, above)
+    with warnings.catch_warnings(record=True) as complaints:
+        warnings.simplefilter("always")
+        below = np.asarray(distribution.ppf(special.expit(np.minimum(s, 0.0))), dtype=np.float64)
+        above = np.asarray(distribution.isf(special.expit(-np.maximum(s, 0.0))), dtype=np.float64)
+    return np.where(s < 0.0, below, above), bool(complaints)
 
 
 def _ends(distribution: Any) -> tuple[float, float]:
     """The widest range of s on which the quantile function answers with finite values and without complaint.
 
     Some quantile functions give up in their far tails (beta's warns, Student t's overflows); cutting there is
-    harmless as long as the mass cut away is far below rounding.
+    harmless as long as the mass cut away is far below rounding. Nearer to the middle a warning is no reason to cut.
     """
     ends = []
     for sign in (-1.0, 1.0):
         reach = sign * np.linspace(0.0, _EDGE, 2001)  # fine: t overflows in bands one wide
-        healthy = _answers(distribution, reach)
-        while reach.size > 1 and not healthy:
-            reach = reach[: max(1, int(0.95 * reach.size))]
-            healthy = _answers(distribution, reach)
-        if abs(reach[-1]) < 40.0:  # beyond, more than 1e-18 of the mass would be cut away
+        finite = np.isfinite(_quantile(distribution, reach))
+        reach = reach[: int(np.argmin(finite))] if not finite.all() else reach
+        if reach.size == 0 or abs(reach[-1]) < _LEAST:
             raise ValueError(f"distribution's quantile function is not finite in its tails; {_REMEDY}")
+        while abs(reach[-1]) > _LEAST and _heard(distribution, reach)[1]:
+            reach = reach[: int(0.95 * reach.size)]
         ends.append(float(reach[-1]))
     return ends[0], ends[1]
-
-
-def _answers(distribution: Any, s: FloatArray) -> bool:
-    """Whether the quantile function is finite at all of s, without a warning."""
-    with warnings.catch_warnings(record=True) as complaints:
-        warnings.simplefilter("always")
-        values = _quantile(distribution, s)
-    return bool(np.isfinite(values).all()) and not complaints
 
 
 def _tail_index(distribution: Any, end: float) -> float:

@@ -278,18 +278,14 @@ def target_error(problem: Problem, n: int, *, samples: int = 20_000, seed: int =
         raise ValueError("problem has constant rewards, so both baselines are exact; pass rewards that differ")
     statistic = _log_mean(problem, n - 1)
 
-    def powers(centre: float, power: int) -> float:
-        found = expect(
-            problem,
-            n - 1,
-            lambda counts, reward: (statistic(counts, reward) - centre) ** power,
-            samples=samples,
-            seed=seed,
-        )
-        return float(found.value)
+    def power(centre: float) -> float:
+        def square(counts: NDArray[np.int64], reward: FloatArray) -> FloatArray:
+            return np.asarray((statistic(counts, reward) - centre) ** 2)
+
+        return float(expect(problem, n - 1, square, samples=samples, seed=seed).value)
 
     found = expect(problem, n - 1, statistic, samples=samples, seed=seed)
     bias = float(found.value) - problem.jensen_gap
     mean_sd = math.sqrt(variance / (n - 1))
-    rmse, spread = (math.sqrt(powers(centre, 2)) for centre in (problem.jensen_gap, float(found.value)))
+    rmse, spread = (math.sqrt(power(centre)) for centre in (problem.jensen_gap, float(found.value)))
     return TargetError(n, mean_sd, bias, spread, rmse, rmse / mean_sd, found.exact)

@@ -3,7 +3,7 @@
 import math
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -94,7 +94,7 @@ def _run(claim: Claim, instances: int, seed: int, progress: Callable[[str, int],
     applicable = skipped = opinions = mutants = caught = 0
     worst: Certificate | None = None
     worst_case = ""
-    for done, (label, case) in enumerate(islice(claim.instances(rng), instances), start=1):
+    for done, (label, case) in enumerate(_cases(claim, rng, instances, failures), start=1):
         parts = _guarded(claim.check, case)
         wanted = max(SUBSAMPLE, instances // 20)
         if parts and claim.opinion is not None and opinions < wanted:
@@ -120,6 +120,14 @@ def _run(claim: Claim, instances: int, seed: int, progress: Callable[[str, int],
         progress(claim.id, done)
     seconds = time.perf_counter() - started
     return Report(claim, applicable, skipped, opinions, worst, worst_case, tuple(failures), mutants, caught, seconds)
+
+
+def _cases(claim: Claim, rng: np.random.Generator, instances: int, failures: list[str]) -> Iterator[tuple[str, object]]:
+    """The claim's cases; a generator that raises ends them, which is a failure of this claim and of no other."""
+    try:
+        yield from islice(claim.instances(rng), instances)
+    except Exception as error:
+        failures.append(f"instances: {type(error).__name__}: {' '.join(str(error).split())[:120]}")
 
 
 def _guarded(check: Callable[[object], Sequence[Part]], case: object) -> list[Part]:

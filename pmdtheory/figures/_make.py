@@ -46,6 +46,13 @@ class Result:
 def draw(name: str, *, venue: str = "icml2024") -> "Canvas":
     """A figure computed afresh, as a Matplotlib figure (in a notebook, for instance).
 
+    Args:
+        name: of the figure.
+        venue: whose column width and font sizes to use, one of `venues()`.
+
+    Returns:
+        The figure.
+
     Raises:
         ValueError: for an unknown figure or venue.
 

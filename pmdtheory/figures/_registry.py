@@ -50,7 +50,11 @@ def choose(names: tuple[str, ...]) -> list[Figure]:
 
 
 def readme() -> str:
-    """The text of `figures/README.md`: which command makes a figure, of which claims, and what it shows."""
+    """The text of `figures/README.md`: which command makes a figure, of which claims, and what it shows.
+
+    >>> readme().startswith("# Figures")
+    True
+    """
     lines = [
         "# Figures",
         "",

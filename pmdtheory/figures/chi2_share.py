@@ -26,9 +26,9 @@ def compute(config: Config) -> Arrays:
 
     The limit policy of small tau gives chi2 and KL there (C21); for large tau both are half the variance of a (C11).
     """
-    odds = np.linspace(*config["log10_odds"], config["points"]) * np.log(10.0)
+    odds = np.linspace(config["log10_odds"][0], config["log10_odds"][1], config["points"]) * np.log(10.0)
     masses = list(zip(special.expit(odds), special.expit(-odds), strict=True))
-    fine = 10.0 ** np.linspace(*config["log10_tau"], config["points"])
+    fine = 10.0 ** np.linspace(config["log10_tau"][0], config["log10_tau"][1], config["points"])
     laws = [(np.array(law["policy"]), np.array(law["reward"])) for law in config["laws"]]
     return {
         "tau": np.array(config["tau"]),

@@ -30,7 +30,7 @@ def compute(config: Config) -> Arrays:
     cases = list(islice(_moving(config), config["laws"]))
     law = config["law"]
     problem = Problem.from_policy(law["policy"], law["reward"], law["tau"])
-    share = np.linspace(*config["share"], config["points"])
+    share = np.linspace(config["share"][0], config["share"][1], config["points"])
     low, gap = problem.mean_reward / problem.tau, problem.jensen_gap
     return {
         "family": np.array([list(FAMILIES).index(label) for label, _ in cases]),
@@ -79,7 +79,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     panels[0].set_ylabel("PMD-mean")
     panels[3].set_ylabel("PMD-mean")
     panels[4].set_xlabel("KL-PMD")
-    grid = panels[0].get_gridspec()
+    grid: Any = panels[0].get_gridspec()
     for axes in panels[6:]:
         axes.remove()
     _baselines(canvas.add_subplot(grid[2, :]), data, style)
@@ -103,8 +103,8 @@ def _scatter(axes: "Axes", x: FloatArray, y: FloatArray, family: FloatArray, *, 
         axes.minorticks_off()
     axes.plot(ends, ends, **GUIDE)
     for i, marker in enumerate(FAMILIES.values()):
-        own, look = family == i, {"s": 4.0, "marker": marker, "facecolors": "none", "linewidths": 0.5}
-        axes.scatter(x[own], y[own], edgecolors=[colours[i]], **look)
+        own = family == i
+        axes.scatter(x[own], y[own], s=4.0, marker=marker, facecolors="none", edgecolors=[colours[i]], linewidths=0.5)
     axes.set(xlim=ends, ylim=ends)
 
 

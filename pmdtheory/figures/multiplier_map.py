@@ -24,8 +24,8 @@ __all__ = ["FIGURE"]
 
 def compute(config: Config) -> Arrays:
     r"""Lambda on a grid of log-odds and tau, and along tau for a few success masses."""
-    odds = np.linspace(*config["log10_odds"], config["points"]) * np.log(10.0)
-    tau = 10.0 ** np.linspace(*config["log10_tau"], config["points"])
+    odds = np.linspace(config["log10_odds"][0], config["log10_odds"][1], config["points"]) * np.log(10.0)
+    tau = 10.0 ** np.linspace(config["log10_tau"][0], config["log10_tau"][1], config["points"])
     cut = np.array(config["p"])
     return {
         "log_odds": odds,
@@ -48,7 +48,8 @@ def _multiplier(log_odds: FloatArray, tau: FloatArray) -> FloatArray:
     x = np.expm1(log_d)
     small = rare * exp_remainder(np.minimum(v, 30.0)) - (x - log_d)
     found = np.where(np.abs(x) < 0.1, small, log_d - rare * v)
-    return found.reshape(np.broadcast_shapes(log_odds.shape, tau.shape))
+    result: FloatArray = found.reshape(np.broadcast_shapes(log_odds.shape, tau.shape))
+    return result
 
 
 def _asymptotes(log_odds: FloatArray, tau: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -25,11 +25,11 @@ __all__ = ["FIGURE"]
 def compute(config: Config) -> Arrays:
     """Lambda of the laws in `NAMES` along tau; ratios and densities of Student's t at a few tau."""
     laws = _laws()
-    taus = 10.0 ** np.linspace(*config["log10_tau"], config["points"])
+    taus = 10.0 ** np.linspace(config["log10_tau"][0], config["log10_tau"][1], config["points"])
     problems = [[Problem.from_distribution(law, tau) for tau in taus] for law in laws]
     steps = [mean_update(Problem.from_distribution(laws[STUDENT], tau)).unwrap() for tau in config["ratio_tau"]]
-    scaled = 10.0 ** np.linspace(*config["log10_advantage"], config["points"])
-    reward = 10.0 ** np.linspace(*config["log10_reward"], config["points"])
+    scaled = 10.0 ** np.linspace(config["log10_advantage"][0], config["log10_advantage"][1], config["points"])
+    reward = 10.0 ** np.linspace(config["log10_reward"][0], config["log10_reward"][1], config["points"])
     last = steps[-1]
     moved = tilt((reward - last.problem.mean_reward) / last.problem.tau, np.log(last.multiplier))
     density = laws[STUDENT].pdf(reward)
@@ -55,7 +55,8 @@ def _laws() -> list[Any]:
 def draw(data: Arrays, style: Style) -> "Canvas":
     """Lambda tau along tau (a), the ratio against the advantage (b), a density before and after the step (c)."""
     canvas, panels = style.panels(2, 2, height=1.2, gridspec_kw={"height_ratios": (1.15, 1.0)})
-    wide = canvas.add_subplot(panels[0].get_gridspec()[0, :])
+    grid: Any = panels[0].get_gridspec()
+    wide = canvas.add_subplot(grid[0, :])
     for axes in panels[:2]:
         axes.remove()
     _multipliers(wide, data, style.ramp(len(NAMES)))
@@ -100,7 +101,7 @@ def _ratios(axes: "Axes", data: Arrays, style: Style) -> None:
 def _densities(axes: "Axes", data: Arrays) -> None:
     r, far = data["reward"], data["reward"] > 10.0
     looks = ({"color": "0.3", "linewidth": 0.9}, MEAN)
-    places = ({"ha": "right", "va": "top"}, {"ha": "left", "va": "bottom"})
+    places: tuple[dict[str, Any], ...] = ({"ha": "right", "va": "top"}, {"ha": "left", "va": "bottom"})
     for density, power, look, place in zip(data["density"], (4, 3), looks, places, strict=True):
         name = r"$\pi$" if power == 4 else r"$\pi^+$"
         axes.plot(r, density, label=name, **look)

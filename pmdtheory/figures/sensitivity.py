@@ -31,7 +31,7 @@ def compute(config: Config) -> Arrays:
     """Sensitivities, KL-PMD's first: over the reward, over p for binary rewards, and at the ends of random laws."""
     node, weight = np.polynomial.legendre.leggauss(config["nodes"])
     law = Problem.from_policy(weight / weight.sum(), (node + 1.0) / 2.0, config["tau"])
-    odds = np.linspace(*config["log10_odds"], config["points"]) * np.log(10.0)
+    odds = np.linspace(config["log10_odds"][0], config["log10_odds"][1], config["points"]) * np.log(10.0)
     masses = zip(special.expit(odds), special.expit(-odds), strict=True)
     binary = np.array([_both(Problem.binary(p, config["tau"], failure=q)) for p, q in masses])
     cases = list(islice(_moving(config), config["laws"]))

@@ -23,11 +23,13 @@ __all__ = ["FIGURE"]
 
 def compute(config: Config) -> Arrays:
     """Ratios over how the sampler sees an action (success, failure); success mass and lambda over the sampler's."""
-    lag = np.linspace(*config["log_lag"], config["points"])
+    lag = np.linspace(config["log_lag"][0], config["log_lag"][1], config["points"])
     p, taus = config["p"], config["tau"]
-    sampler = special.expit(np.linspace(*config["sampler_log10_odds"], config["points"]) * math.log(10.0))
+    sampler = special.expit(
+        np.linspace(config["sampler_log10_odds"][0], config["sampler_log10_odds"][1], config["points"]) * math.log(10.0)
+    )
     steps = np.array([[_step(p, q, tau) for q in sampler] for tau in taus])
-    fine = 10.0 ** np.linspace(*config["log10_tau"], config["points"])
+    fine = 10.0 ** np.linspace(config["log10_tau"][0], config["log10_tau"][1], config["points"])
     return {
         "tau": np.array(taus),
         "p": np.array(p),
@@ -76,7 +78,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     titles = ("ratio of successes", "new success mass", "multiplier", r"root $\tau^*$")
     for letter, title, axes in zip("abcd", titles, panels, strict=True):
         style.title(axes, letter, title)
-    handles = [line for line in panels[0].get_lines() if line.get_label()[0] != "_"]
+    handles = [line for line in panels[0].get_lines() if str(line.get_label())[0] != "_"]
     canvas.legend(handles=handles, loc="outside upper center", ncols=4)
     return canvas
 
@@ -94,7 +96,7 @@ def _ratios(axes: "Axes", data: Arrays, looks: list[dict[str, Any]]) -> None:
 def _over_sampler(axes: "Axes", data: Arrays, rows: FloatArray, looks: list[dict[str, Any]]) -> None:
     """A line per tau, dashed where lambda is negative."""
     q = data["sampler"]
-    axes.axvline(data["p"], **GUIDE)
+    axes.axvline(float(data["p"]), **GUIDE)
     for i, (row, multiplier, look) in enumerate(zip(rows, data["multiplier"], looks, strict=True)):
         penalised = multiplier >= 0.0
         axes.plot(q, np.where(penalised, row, np.nan), markevery=(16 + 6 * i, 24), **look)

@@ -143,10 +143,10 @@ FIGURE = Figure(
     caption=r"""Root mean square error of PMD-part's leave-one-out baseline around $\log Z$ over that of PMD-mean's
     around $\bar r/\tau$, for binary rewards of success mass $p$, $n$ rollouts and four $\tau$ (reward units) (C16):
     exact binomial sums, thin contours with their ratio (dashed below 1). Neither estimator wins everywhere. Left of
-    the boundary (black) groups without a success make the partition the harder quantity; in the shaded region it is
-    the easier one. Dotted: the boundary as $\tau \to 0$, $(n-1)(1-p)^{n-2} = p$, or $pn \approx W_0(n^2)$. Dashed:
-    its limit as $n \to \infty$ at fixed $\tau$, $p = \tau - 1/(e^{1/\tau} - 1)$. With two rollouts the mean wins at
-    every $p$.""",
+    the boundary (black) the partition is the harder quantity, at small $\tau$ since groups without a success miss it
+    altogether; in the shaded region it is the easier one. Dotted: the boundary as $\tau \to 0$,
+    $(n-1)(1-p)^{n-2} = p$, or $pn \approx W_0(n^2)$. Dashed: its limit as $n \to \infty$ at fixed $\tau$,
+    $p = \tau - 1/(e^{1/\tau} - 1)$. With two rollouts the mean wins at every $p$.""",
     config={
         "tau": [0.03, 0.1, 0.3, 1.0],
         "log_odds": [-7.0, 5.0],
