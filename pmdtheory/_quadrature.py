@@ -69,7 +69,7 @@ def reward_law(distribution: Any, tau: float) -> RewardLaw:
     # r/tau grows like slope * s against a tail mass of e^-s
     slope = (outer - inner) / (0.05 * high * tau)
     finite = slope < _CRITICAL
-    node, mass, error = _panels(distribution, tau, low, high, tilt=finite, square=max(upper, lower) < 0.45)
+    node, mass, error = _settled(distribution, tau, low, high, tilt=finite, square=max(upper, lower) < 0.45)
     if finite:
         a = node / tau
         share = float(np.exp(a[-1] + np.log(mass[-1]) - special.logsumexp(a + np.log(mass))))
@@ -159,6 +159,27 @@ def _density(s: FloatArray) -> FloatArray:
     return np.asarray(decay / (1.0 + decay) ** 2)
 
 
+class _NoAnswer(Exception):
+    """The quantile function returned NaN at s."""
+
+    def __init__(self, s: float) -> None:
+        super().__init__(s)
+        self.s = s
+
+
+def _settled(
+    distribution: Any, tau: float, low: float, high: float, *, tilt: bool, square: bool
+) -> tuple[FloatArray, FloatArray, float]:
+    """The panels of the widest range without a NaN: a window of them too narrow to see beforehand ends the range."""
+    while True:
+        try:
+            return _panels(distribution, tau, low, high, tilt=tilt, square=square)
+        except _NoAnswer as gap:
+            if abs(gap.s) < _LEAST:
+                raise ValueError(f"distribution's quantile function returns NaN; {_REMEDY}") from None
+            low, high = (0.999 * gap.s, high) if gap.s < 0.0 else (low, 0.999 * gap.s)
+
+
 def _panels(
     distribution: Any, tau: float, low: float, high: float, *, tilt: bool, square: bool
 ) -> tuple[FloatArray, FloatArray, float]:
@@ -234,6 +255,7 @@ def _integrate(
     s = 0.5 * (left + right)[:, None] + half * abscissa
     weight = half * gauss
     node = _quantile(distribution, s.ravel()).reshape(s.shape)
-    if np.isnan(node).any():
-        raise ValueError(f"distribution's quantile function returns NaN; {_REMEDY}")
+    silent = s[np.isnan(node)]
+    if silent.size:
+        raise _NoAnswer(float(silent[np.argmin(np.abs(silent))]))
     return s, weight, node, (tests(s, node) * weight).sum(axis=2)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from pmdtheory._checks import FloatArray, finite_scalar
+from pmdtheory._checks import FloatArray, finite_scalar, positive_scalar
 from pmdtheory._multiplier import safeguarded_newton
 from pmdtheory.lambertw import branch_tilt
 from pmdtheory.problem import Problem
@@ -110,17 +110,18 @@ def global_minimum(problem: Problem, *, excess: float) -> Minimum:
     return min(found, key=lambda minimum: minimum.loss)
 
 
-def global_switch(problem: Problem) -> float:
+def global_switch(problem: Problem, *, tolerance: float = 1e-7) -> float:
     """The excess over log Z at which the symmetric minimum stops being the best one, nats: a first-order jump.
 
     Args:
         problem: with `A` actions and a finite log Z.
+        tolerance: of the excess, nats.
 
     Returns:
-        The excess, within 1e-7; it falls as the same law is divided among more actions.
+        The excess; it falls as the same law is divided among more actions.
 
     Raises:
-        ValueError: for an infinite log Z.
+        TypeError, ValueError: for an infinite log Z, or a tolerance that is not positive.
 
     Source: this project (C14).
 
@@ -129,6 +130,7 @@ def global_switch(problem: Problem) -> float:
     >>> 0.85 < global_switch(problem) < 0.86 < local_threshold(problem)
     True
     """
+    positive_scalar("tolerance", tolerance, "pass nats, for instance 1e-7")
     edge = local_threshold(problem)
 
     def lead(excess: float) -> float:
@@ -142,7 +144,7 @@ def global_switch(problem: Problem) -> float:
     if lead(edge) >= 0.0:  # a best action of its own passes to W-1 smoothly, and no other does better before it
         return edge
     # rivals appear at some excess, where lead jumps; the root-finder falls back to bisection there
-    return float(optimize.brentq(lead, 1e-12 * edge, edge, xtol=1e-7))
+    return float(optimize.brentq(lead, 1e-12 * edge, edge, xtol=tolerance))
 
 
 def _symmetric(problem: Problem, excess: float) -> Minimum | None:

@@ -17,7 +17,7 @@ from pmdtheory._checks import FloatArray
 
 __all__ = ["branch_tilt", "tilt", "tilt_slope", "weak_signal_multiplier"]
 
-_NEAR: Final = 0.05  # |1 - T| below which T - 1 - log T is summed as a series
+_NEAR: Final = 1e-3  # depth below which T - 1 - log T, with |T - 1| < 0.05, is summed as a series
 
 
 def tilt(x: ArrayLike, log_multiplier: ArrayLike) -> FloatArray:
@@ -96,32 +96,38 @@ def branch_tilt(depth: ArrayLike, branch: int = 0) -> FloatArray:
         raise ValueError(f"branch must be 0 or -1, got {branch!r}; the other branches of W are complex")
     if bool(np.any(depth < 0.0)) or bool(np.isnan(depth).any()):
         raise ValueError(f"depth must be at least zero, got {float(np.min(depth))}; no real branch of W exists there")
+    near = depth < _NEAR
+    if not near.any():
+        return _far(depth, branch)
+    return np.where(near, _next_to_branch(np.where(near, depth, 0.0), branch), _far(np.where(near, 1.0, depth), branch))
+
+
+def _next_to_branch(depth: FloatArray, branch: int) -> FloatArray:
+    """T for small depths: the series in sqrt(depth), then Newton steps on the unknown T - 1, which keeps its digits."""
     q = np.sqrt(2.0 * depth) * (-1.0 if branch == 0 else 1.0)
+    e = q + q * q / 3.0 + q**3 / 36.0 - q**4 / 270.0
+    moving = depth > 0.0
+    for _ in range(2):
+        # e - log(1 + e) = depth; Newton's step is (1 + e)/e times the residual
+        step = (_log_remainder(e) - depth) * (1.0 + e) / np.where(moving, e, 1.0)
+        e = np.where(moving, e - step, 0.0)
+    return np.asarray(1.0 + e)
+
+
+def _far(depth: FloatArray, branch: int) -> FloatArray:
+    """T away from the branch point, from scipy's Lambert W and one more step; in log space where that underflows."""
     with np.errstate(under="ignore"):
-        series = q + q * q / 3.0 + q**3 / 36.0 - q**4 / 270.0  # T - 1
-        # beyond e^-700 the argument of W underflows: T is e^(-1-depth) on W0, depth + log depth on W-1
-        argument = -np.exp(-1.0 - np.minimum(depth, 600.0))
-        far = np.exp(-1.0 - depth) if branch == 0 else 1.0 + depth + np.log1p(depth)
-        start = np.where(depth > 600.0, far, -np.real(special.lambertw(argument, branch)))
-        e = np.where(np.abs(series) < _NEAR, series, start - 1.0)  # e = T - 1, the unknown that keeps its digits
-    small = np.abs(e) < _NEAR
-    with np.errstate(divide="ignore", invalid="ignore"):
+        lift = -np.real(special.lambertw(-np.exp(-1.0 - np.minimum(depth, 600.0)), branch))
+        if branch == 0:
+            # small T is T = e^(-1-depth) e^T, a contraction; larger T takes Newton's step on T - 1 - log T
+            small = np.exp(-1.0 - depth + np.where(depth > 600.0, 0.0, lift))
+            e = np.where(depth > 2.0, -0.5, lift - 1.0)
+            return np.where(depth > 2.0, small, lift - (e - np.log1p(e) - depth) * (1.0 + e) / e)
+        # beyond depth 600 W-1 is depth + log depth + ..., which Newton's steps finish
+        lift = np.where(depth > 600.0, 1.0 + depth + np.log1p(depth), lift)
         for _ in range(2):
-            # e - log(1 + e) = depth; Newton's step is (1 + e)/e times the residual
-            residual = np.where(small, _log_remainder(np.where(small, e, 0.0)), e - np.log1p(e)) - depth
-            step = residual * (1.0 + e) / e
-            e = np.where((depth == 0.0) | (np.abs(step) > np.abs(e)) | ~np.isfinite(step), e, e - step)
-    e = np.where(depth == 0.0, 0.0, e)
-    tail = (branch == 0) & (depth > 3.0)
-    return np.where(tail, _small_lift(np.where(tail, depth, 3.0)), 1.0 + e) if branch == 0 else 1.0 + e
-
-
-def _small_lift(depth: FloatArray) -> FloatArray:
-    """T on W0 for depth > 3, where T is small itself: T = e^(-1-depth) e^T, a contraction, so it is iterated."""
-    with np.errstate(under="ignore"):
-        scale = np.exp(-1.0 - depth)
-        lift = -np.real(special.lambertw(-scale, 0))
-        return np.asarray(scale * np.exp(lift))
+            lift = lift - (lift - 1.0 - np.log(lift) - depth) * lift / (lift - 1.0)
+    return np.asarray(lift)
 
 
 def _log_remainder(e: FloatArray) -> FloatArray:

@@ -271,7 +271,9 @@ def _grid(p0: ArrayLike, tau: ArrayLike) -> tuple[FloatArray, FloatArray]:
     try:
         both = np.broadcast_arrays(mass, 1.0 / strength)
     except ValueError:
-        raise ValueError(f"tau of shape {strength.shape} does not broadcast against p0 of {mass.shape}") from None
+        raise ValueError(
+            f"tau of shape {strength.shape} does not broadcast against p0 of {mass.shape}; align them"
+        ) from None
     return np.array(both[0]), np.array(both[1])
 
 

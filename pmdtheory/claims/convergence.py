@@ -65,29 +65,11 @@ def _regret(case: Run, of_weight: float) -> Part:
     gain = tau * math.fsum(run.best_ratio)
     chi = tau * math.fsum(run.multiplier * (np.expm1(run.best_ratio) - run.chi2))
     divergences = tau * math.fsum(run.kl)
-    # r* - E r = (r* - mean of the others) * failure mass, without cancellation
-    worse = problem.reward < problem.reward.max()
-    lost = 0.0
-    state = problem
-    for step in range(case.steps):
-        state = _states(case)[step + 1]
-        lost += math.fsum(state.policy[worse] * (problem.reward.max() - problem.reward[worse]))
+    lost = float(run.regret[-1])
     scale = max(abs(gain), abs(chi), divergences, lost)
     return Part(
         "regret identity", "identity", abs(lost - gain - of_weight * chi + divergences) / scale, ROOT * case.steps
     )
-
-
-@lru_cache(maxsize=4)
-def _states(case: Run) -> list[Problem]:
-    """The problems along the run, the start included."""
-    from pmdtheory.trajectory import _moved
-    from pmdtheory.update import mean_update
-
-    states = [case.problem]
-    for _ in range(case.steps):
-        states.append(_moved(states[-1], mean_update(states[-1]).unwrap()))
-    return states
 
 
 def _binary(case: Run) -> list[Part]:

@@ -109,9 +109,9 @@ def draw(data: Arrays, style: Style) -> "Canvas":
 FIGURE = Figure(
     name="agreement",
     title="Agreement by provenance",
-    caption=r"""What is left of each piece of evidence for PMD-mean's step on 150 laws, named and random, by how it was obtained;
-    the bar is the median, dotted is the tolerance that the checks of the claims allow, and residuals of exactly zero
-    are drawn at $10^{-18}$. Identities in float64: stationarity, $\log\rho + \lambda\rho = a$ relative to
+    caption=r"""What is left of each piece of evidence for PMD-mean's step on 150 laws, named and random, by how it was
+    obtained; the bar is the median, dotted is the tolerance that the checks of the claims allow, and residuals of
+    exactly zero are drawn at $10^{-18}$. Identities in float64: stationarity, $\log\rho + \lambda\rho = a$ relative to
     $\max(1, |a|)$ (C1), and the gap identity at three points, relative to its terms (C3). After a root-find:
     $|E\rho - 1|$; $\lambda$ against $\mathrm{KL}(\pi\|\pi^+)$, relative (C4). The others are solutions that are
     found in another way, by their total variation from the step's policy over that of the step itself: the mixed
