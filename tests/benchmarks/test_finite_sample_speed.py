@@ -49,7 +49,9 @@ def test_partition_baseline_costs_at_most_five_times_the_naive_formula(benchmark
 
     found = benchmark.pedantic(measured, setup=set_up, rounds=ROUNDS, warmup_rounds=1, iterations=1)
     ratio = statistics.median(here[1:]) / statistics.median(opponent[2:])
+    least = min(here[1:]) / min(opponent[2:])
     benchmark.extra_info["times the cost of the naive formula"] = ratio
+    benchmark.extra_info["times the cost of the naive formula, fastest of each"] = least
     table(
         "partition_baseline, [1e6, 16], tau 0.01",
         statistics.median(here[1:]),
@@ -63,7 +65,7 @@ def test_partition_baseline_costs_at_most_five_times_the_naive_formula(benchmark
     wanted = np.where(others > 0, 1.0 / tau + np.log(np.maximum(others, 1) / 15.0), -1.0 / tau)
     assert np.max(np.abs(found - wanted)) <= 1e-12
     if benchmark.enabled:
-        assert ratio <= RATIO
+        assert max(ratio, least) <= RATIO, (ratio, least)
 
 
 @pytest.mark.parametrize(("method", "n"), [("mean", None), ("part", 8)])

@@ -326,7 +326,7 @@ def test_progress_counts_figures(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"names": ["nonsense"]}, r"unknown figure 'nonsense'; choose from binary_step"),
+        ({"names": ["nonsense"]}, r"unknown figure 'nonsense'; choose from agreement"),
         ({"names": "ratio_tilt"}, r"names and formats must be sequences of strings.*; pass lists"),
         ({"venue": "nature1869"}, r"unknown venue 'nature1869'; choose from aaai2024"),
         ({"venue": "__doc__"}, r"unknown venue"),

@@ -322,6 +322,16 @@ def test_wrong_excesses(case: str) -> None:
     refused(error, lambda: global_minimum(EXAMPLE, excess=excess), "excess", fragment)
 
 
+@pytest.mark.parametrize("case", ["zero", "negative", "nan", "string", "none"])
+def test_wrong_tolerances(case: str) -> None:
+    error, tolerance, fragment = EXCESSES[case]
+    refused(error, lambda: global_switch(EXAMPLE, tolerance=tolerance), "tolerance", fragment)
+
+
+def test_a_looser_tolerance_is_kept() -> None:
+    assert global_switch(EXAMPLE, tolerance=1e-3) == pytest.approx(global_switch(EXAMPLE), abs=2e-3)
+
+
 def test_an_infinite_partition_has_nothing_beyond_it() -> None:
     problem = Problem.from_distribution(stats.expon(), 0.5)
     for call in (local_threshold, global_switch, lambda p: global_minimum(p, excess=0.5)):

@@ -341,7 +341,7 @@ def test_collapse_is_nan_and_never_a_plausible_number() -> None:
 def test_the_public_docstrings_say_what_happens_on_collapse() -> None:
     text = f"{fs.one_group_fit.__doc__} {fs.GroupFit.__doc__}"
     assert "NaN" in text
-    assert "negative" in text
+    assert "negative" in text or "below zero" in text
 
 
 @pytest.mark.parametrize("tau", [1e-3, 1e-5])
@@ -436,16 +436,16 @@ def test_one_rollout_with_a_given_baseline() -> None:
 PROBLEM = Problem.from_policy([0.25, 0.25, 0.25, 0.25, 0.0], [0, 0, 0, 1, 1], 1.0)
 WRONG_ACTIONS = {
     "negative": (ValueError, [-1, 0], "-1"),
-    "too-large": (ValueError, [0, 5], "holds 5 for 5 actions"),
+    "too-large": (ValueError, [0, 5], "holds 5"),
     "without-mass": (ValueError, [0, 4], "without mass"),
-    "floats": (TypeError, [0.0, 1.0], "array([0., 1.])"),
+    "floats": (TypeError, [0.0, 1.0], "[0.0, 1.0]"),
     "bools": (TypeError, [True, False], "True"),
     "strings": (TypeError, ["a"], "'a'"),
     "none": (TypeError, None, "None"),
     "table": (TypeError, np.zeros((3, 3), dtype=int), "array"),
     "scalar": (TypeError, 1, "1"),
     "empty": (TypeError, [], "[]"),
-    "ragged": (ValueError, [[1], [2, 3]], "ragged"),
+    "ragged": (TypeError, [[1], [2, 3]], "ragged"),
     "long": (TypeError, np.zeros(500), "array"),
 }
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import pmdtheory as pmd
-from pmdtheory import Status
+from pmdtheory import Status, _multiplier
 from pmdtheory._multiplier import _narrowed, negative_root, safeguarded_newton
 from tests import oracles
 from tests.strategies import any_case, informative, laws, rare_success, taus
@@ -598,12 +598,19 @@ def test_safeguarded_newton_without_slopes_bisects():
     assert x == pytest.approx(0.3, abs=1e-9)  # where a Newton step would be the last
 
 
-def test_safeguarded_newton_gives_up():
-    """Steps of a millionth towards a root a million away."""
-    x, evaluations, converged = safeguarded_newton(lambda x: (-1.0, 1e6), 0.0, 1e6, 0.0, rising=True)
+def test_safeguarded_newton_ends_creeping_by_bisection():
+    """A slope a hundred times too steep makes steps of a hundredth; bisection takes over and still finds the root."""
+    x, evaluations, converged = safeguarded_newton(lambda x: (x - 7e5, 1e2), 0.0, 1e6, 0.0, rising=True)
+    assert converged
+    assert evaluations < 120
+    assert x == pytest.approx(7e5, rel=1e-12)
+
+
+def test_safeguarded_newton_gives_up(monkeypatch):
+    monkeypatch.setattr(_multiplier, "_MAX_STEPS", 5)
+    _, evaluations, converged = safeguarded_newton(lambda x: (x - 7e5, 1e6), 0.0, 1e6, 0.0, rising=True)
     assert not converged
-    assert evaluations == 200
-    assert x < 1.0
+    assert evaluations == 5
 
 
 @pytest.mark.parametrize("root", [-99.0, -3.5, 0.0, 0.5, 17.0, 49.5])
