@@ -89,8 +89,11 @@ def _regularised(problem: Problem, factor: float) -> list[Part]:
 
 def _c2_mutant(problem: Problem) -> list[Part]:
     step = mean_step(problem)
-    # doubling the weight changes rho by about lambda v: visible where that is
-    return _regularised(problem, 2.0) if step.step_size > 1e-2 and step.multiplier > 1e-6 else []
+    with np.errstate(under="ignore"):
+        fullest = float(np.exp(problem.levels.log_mass + step.level_log_ratio).max())
+    # doubling the weight changes rho by about lambda v: visible where that is, and where the step is not at a vertex
+    blunt = step.step_size < 1e-2 or step.multiplier < 1e-6 or fullest > 1.0 - 1e-6
+    return [] if blunt else _regularised(problem, 2.0)
 
 
 def _c2_opinion(problem: Problem) -> list[Part]:
@@ -179,7 +182,7 @@ CLAIMS: Final = (
         check=_c2,
         mutant=_c2_mutant,
         mistake="weight tau lambda for tau lambda / 2",
-        blunt="steps of total variation below 1e-2, or lambda below 1e-6",
+        blunt="steps of total variation below 1e-2, lambda below 1e-6, or steps that end within 1e-6 of one level",
         opinion=_c2_opinion,
     ),
     Claim(

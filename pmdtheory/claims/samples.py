@@ -161,7 +161,7 @@ def _c16_mutant(case: Sampled) -> list[Part]:
         return []
     levels = case.problem.levels
     p, n = float(levels.mass[int(np.argmax(levels.reward))]), case.n
-    if n < 3 or p < 0.5 or largest_advantage(case.problem) < 1.0 or 1.0 - p < 1e-9:
+    if n < 3 or p < 0.7 or largest_advantage(case.problem) < 1.0 or 1.0 - p < 1e-9:
         return []
     return [Part("the mean is the easier one", "order", max(1.0 - target_error(case.problem, n).ratio, 0.0), ROOT)]
 
@@ -203,7 +203,7 @@ CLAIMS: Final = (
         check=_c16,
         mutant=_c16_mutant,
         mistake="the region left out: the mean is always the easier one",
-        blunt="p below one half, fewer than three rollouts, or 1/tau below one",
+        blunt="p below 0.7, fewer than three rollouts, or 1/tau below one",
         opinion=_c16_opinion,
         case=_CASE,
     ),

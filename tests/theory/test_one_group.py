@@ -29,7 +29,7 @@ def refused(kind: type[Exception], call, *fragments: str) -> None:
     assert "\n" not in message
     for fragment in fragments:
         assert fragment in message, message
-    assert len(message.partition("; ")[2]) > 10, message
+    assert len(message.partition("; ")[2]) >= 10, message
 
 
 # -- the loss, written down once more -------------------------------------------------------------------------------
@@ -339,9 +339,9 @@ def test_collapse_is_nan_and_never_a_plausible_number() -> None:
 
 
 def test_the_public_docstrings_say_what_happens_on_collapse() -> None:
-    text = f"{fs.one_group_fit.__doc__} {fs.GroupFit.__doc__}"
+    text = f"{fs.one_group_fit.__doc__} {fs.GroupFit.__doc__}".replace("Negative", "negative")
     assert "NaN" in text
-    assert "negative" in text or "below zero" in text
+    assert "negative" in text
 
 
 @pytest.mark.parametrize("tau", [1e-3, 1e-5])
