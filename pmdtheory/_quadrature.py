@@ -41,6 +41,7 @@ class RewardLaw:
         mass: `[K]`, summing to one.
         error: relative error of the mean and of integrals of the update's kind, as estimated.
         partition_finite: whether \(E e^{r/\tau} < \infty\); a tau within 0.1 % of the critical one counts as infinite.
+        partition_reached: whether the nodes hold it: a normal law's lies beyond the quantile 1e-300 for tau < 0.027.
         second_moment_finite: whether \(E (r^+)^2 < \infty\).
     """
 
@@ -48,6 +49,7 @@ class RewardLaw:
     mass: FloatArray
     error: float
     partition_finite: bool
+    partition_reached: bool
     second_moment_finite: bool
 
 
@@ -65,16 +67,26 @@ def reward_law(distribution: Any, tau: float) -> RewardLaw:
             "distribution has no finite mean, and without one PMD-mean has no baseline; "
             "bound the rewards, or take a lighter tail (C19 needs E|r| finite)"
         )
-    inner, outer = _quantile(distribution, high * np.array([0.95, 1.0])).tolist()
+    ends = _quantile(distribution, high * np.array([0.45, 0.5, 0.95, 1.0]))
     # r/tau grows like slope * s against a tail mass of e^-s
-    slope = (outer - inner) / (0.05 * high * tau)
-    finite = slope < _CRITICAL
-    node, mass, error = _settled(distribution, tau, low, high, tilt=finite, square=max(upper, lower) < 0.45)
-    if finite:
+    near, slope = ((ends[[1, 3]] - ends[[0, 2]]) / (0.05 * high * tau)).tolist()
+    finite, reached = _partition(near, slope)
+    node, mass, error = _settled(distribution, tau, low, high, tilt=reached, square=max(upper, lower) < 0.45)
+    if reached:
         a = node / tau
         share = float(np.exp(a[-1] + np.log(mass[-1]) - special.logsumexp(a + np.log(mass))))
         error += share / (1.0 - slope)  # what the tilt has beyond the last node, a geometric tail
-    return RewardLaw(node, mass, error, partition_finite=finite, second_moment_finite=upper < 0.5)
+    return RewardLaw(node, mass, error, finite, reached, second_moment_finite=upper < 0.5)
+
+
+def _partition(near: float, far: float) -> tuple[bool, bool]:
+    """Whether log Z is finite, and whether the nodes hold it, from the slopes of r/tau half-way and at the end.
+
+    Below one the tilt falls off before the end. Above one it still rises there: for good, unless the slope falls
+    (tails lighter than exponential), and then the mass of the tilt lies farther out than float64 can name.
+    """
+    reached = far < _CRITICAL
+    return reached or far < 0.97 * near, reached
 
 
 def _quantile(distribution: Any, s: FloatArray) -> FloatArray:
@@ -135,10 +147,16 @@ def _enumerated(distribution: Any, tau: float) -> RewardLaw:
     mass = np.asarray(distribution.pmf(node), dtype=np.float64)
     node, mass = node[mass > 0.0], mass[mass > 0.0]
     total = math.fsum(mass)
-    finite = True
+    finite = reached = True
     if node.size > 1 and not math.isfinite(distribution.support()[1]):
-        finite = bool((node[-1] - node[-2]) / tau < _CRITICAL * (math.log(mass[-2]) - math.log(mass[-1])))
-    return RewardLaw(node, mass / total, abs(total - 1.0), partition_finite=finite, second_moment_finite=True)
+        half = int(np.searchsorted(-np.log(mass[node >= node[np.argmax(mass)]]), -0.5 * math.log(mass[-1])))
+        half = min(max(half + int(np.argmax(mass)), 1), node.size - 1)
+        near, far = (
+            float((node[k] - node[k - 1]) / tau / (math.log(mass[k - 1]) - math.log(mass[k])))
+            for k in (half, node.size - 1)
+        )
+        finite, reached = _partition(near, far)
+    return RewardLaw(node, mass / total, abs(total - 1.0), finite, reached, second_moment_finite=True)
 
 
 def _reach(distribution: Any, end: float, sign: float) -> float:

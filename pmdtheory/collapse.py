@@ -77,7 +77,7 @@ def local_threshold(problem: Problem) -> float:
 
 def _finite_partition(problem: Problem) -> None:
     if not math.isfinite(problem.jensen_gap):
-        raise ValueError("problem has an infinite log Z, which no baseline exceeds; bound the rewards, or raise tau")
+        raise ValueError("problem has no finite log Z for a baseline to exceed; bound the rewards, or raise tau")
 
 
 def global_minimum(problem: Problem, *, excess: float) -> Minimum:

@@ -271,7 +271,7 @@ def target_error(problem: Problem, n: int, *, samples: int = 20_000, seed: int =
     """
     n = whole_number("n", n, 2, "leave-one-out needs at least 2 rollouts in a group")
     if not math.isfinite(problem.jensen_gap):
-        raise ValueError("problem has an infinite log Z, so PMD-part's baseline has no target; bound the rewards")
+        raise ValueError("problem has no finite log Z, so PMD-part's baseline has no target; bound the rewards")
     levels = problem.levels
     variance = math.fsum(levels.mass * levels.advantage**2)
     if variance == 0.0:

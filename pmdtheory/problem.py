@@ -205,9 +205,9 @@ class Problem:
 
     @cached_property
     def jensen_gap(self) -> float:
-        r"""\(J = \log Z - \bar r/\tau \ge 0\), nats, without cancellation; inf where log Z is."""
-        if self.law is not None and not self.law.partition_finite:
-            return math.inf
+        r"""\(J = \log Z - \bar r/\tau \ge 0\), nats, without cancellation; inf or NaN where log Z is."""
+        if self.law is not None and not self.law.partition_reached:
+            return math.nan if self.law.partition_finite else math.inf
         levels = self.levels
         a = levels.advantage
         sums = []
@@ -228,7 +228,10 @@ class Problem:
 
     @property
     def log_partition(self) -> float:
-        r"""\(\log Z = \log E_\pi e^{r/\tau}\), nats; inf where the reward law's tail is too heavy."""
+        r"""\(\log Z = \log E_\pi e^{r/\tau}\), nats; inf where the reward law's tail is too heavy.
+
+        NaN for continuous laws whose log Z is finite but decided beyond the quantile 1e-300 (`kl_update` says so too).
+        """
         return self.mean_reward / self.tau + self.jensen_gap
 
     @property

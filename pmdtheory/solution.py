@@ -40,6 +40,10 @@ class Status(Enum):
         "E exp(r/tau) is infinite, so KL-PMD has no solution for this reward law; raise tau, bound the rewards, "
         "or use mean_update, which needs a finite mean only (C19)"
     )
+    PARTITION_OUT_OF_REACH = (
+        "E exp(r/tau) is finite for this reward law, but decided by rewards beyond its quantile 1e-300, which float64 "
+        "cannot name; raise tau, or use mean_update, which does not need it"
+    )
     BASELINE_TOO_HIGH = (
         "the baseline exceeds log Z by more than the symmetric local minimum survives (C14): mass is missing and "
         "collapses onto single actions; lower the baseline to log_partition, or use mean_update, which never gets here"

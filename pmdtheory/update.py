@@ -43,7 +43,8 @@ def kl_update(problem: Problem) -> Solution[Update]:
         problem: with `A` actions.
 
     Returns:
-        Solution[Update]. `Status.PARTITION_INFINITE` for reward laws with \(E e^{r/\tau} = \infty\).
+        Solution[Update]. `Status.PARTITION_INFINITE` for reward laws with \(E e^{r/\tau} = \infty\),
+        `Status.PARTITION_OUT_OF_REACH` where it is finite, but not to be had from quantiles down to 1e-300.
 
     Numerics: rewards are measured from the best one before the division by tau, so that r/tau = 1e6 costs no digit.
 
@@ -57,7 +58,8 @@ def kl_update(problem: Problem) -> Solution[Update]:
     """
     levels = problem.levels
     if not math.isfinite(problem.jensen_gap):
-        return Solution(None, Status.PARTITION_INFINITE)
+        unreached = math.isnan(problem.jensen_gap)
+        return Solution(None, Status.PARTITION_OUT_OF_REACH if unreached else Status.PARTITION_INFINITE)
     if problem.jensen_gap < 1.0:  # then no digit of a small advantage is lost; else the best level is the safer anchor
         log_ratio = levels.advantage - problem.jensen_gap
     else:

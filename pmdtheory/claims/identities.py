@@ -25,7 +25,7 @@ def _c4(problem: Problem) -> list[Part]:
     step = mean_step(problem)
     parts = [Part("lambda = KL(old||new)", "identity", _relative(step.multiplier, step.reverse_kl), ROOT)]
     for share in (-1.0, 0.5):
-        excess = share * min(problem.jensen_gap, 5.0)
+        excess = share * (min(problem.jensen_gap, 5.0) if math.isfinite(problem.jensen_gap) else 5.0)
         b = problem.mean_reward / problem.tau + excess
         other = baseline_update(problem, baseline=b).unwrap()
         carried = b - problem.mean_reward / problem.tau  # b as a float, not the excess that was asked for

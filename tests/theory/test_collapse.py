@@ -335,4 +335,4 @@ def test_a_looser_tolerance_is_kept() -> None:
 def test_an_infinite_partition_has_nothing_beyond_it() -> None:
     problem = Problem.from_distribution(stats.expon(), 0.5)
     for call in (local_threshold, global_switch, lambda p: global_minimum(p, excess=0.5)):
-        refused(ValueError, lambda call=call: call(problem), "problem", "infinite log Z")
+        refused(ValueError, lambda call=call: call(problem), "problem", "no finite log Z")

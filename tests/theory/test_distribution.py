@@ -333,3 +333,19 @@ def test_beta_laws_with_warnings_in_their_tails(shape):
     # C7's outer bounds, by quantities of the law alone
     assert update.multiplier <= problem.jensen_gap * (1.0 + REFERENCE)
     assert largest(update.log_ratio) < 1e3
+
+
+@pytest.mark.parametrize(
+    ("frozen", "tau"),
+    [(stats.norm(), 0.01), (stats.weibull_min(1.5), 0.05), (stats.poisson(3), 0.1)],
+    ids=["normal", "weibull", "poisson"],
+)
+def test_a_partition_function_beyond_the_outermost_quantile_is_not_called_infinite(frozen, tau):
+    """Tails lighter than exponential have a finite log Z at every tau; where the nodes miss it, that is what is said."""
+    problem = Problem.from_distribution(frozen, tau)
+    assert problem.law.partition_finite
+    assert not problem.law.partition_reached
+    assert math.isnan(problem.log_partition)
+    assert pmd.kl_update(problem).status is Status.PARTITION_OUT_OF_REACH
+    update = pmd.mean_update(problem).unwrap()
+    assert update.multiplier == pytest.approx(update.reverse_kl, rel=REFERENCE)

@@ -376,7 +376,7 @@ def test_wrong_problems_for_a_target_error() -> None:
     refused(ValueError, lambda: fs.target_error(Problem.from_policy([0.5, 0.5], [1, 1], 0.1), 4), "constant rewards")
     infinite = Problem.from_distribution(stats.expon(), 0.5)  # E e^(2r) of an exponential law
     assert math.isinf(infinite.jensen_gap)
-    refused(ValueError, lambda: fs.target_error(infinite, 4), "problem", "infinite log Z")
+    refused(ValueError, lambda: fs.target_error(infinite, 4), "problem", "no finite log Z")
 
 
 # -- expectations over groups ---------------------------------------------------------------------------------------
