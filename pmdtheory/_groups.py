@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import combinations_with_replacement
+from itertools import combinations, combinations_with_replacement
 from typing import Any, Final
 
 import numpy as np
@@ -76,7 +76,7 @@ def expect(problem: Problem, n: int, statistic: Statistic, *, samples: int = 20_
     n = whole_number("n", n, 1, "pass the number of rollouts in a group")
     levels = problem.levels
     groups = math.comb(n + levels.mass.size - 1, n)
-    if groups <= _EXACT and groups * (levels.mass.size + n) <= _TABLE:
+    if groups <= _EXACT and groups * (levels.mass.size + min(n, levels.mass.size - 1)) <= _TABLE:
         return _exact(problem, n, statistic)
     samples = whole_number("samples", samples, 2, "pass the number of groups to draw")
     rng = np.random.default_rng(seed)
@@ -103,7 +103,12 @@ def _exact(problem: Problem, n: int, statistic: Statistic) -> GroupExpectation:
 
 
 def _compositions(n: int, parts: int) -> NDArray[np.int64]:
-    """All ways to write n as an ordered sum of `parts` counts, `[U, parts]`."""
+    """All ways to write n as an ordered sum of `parts` counts, `[U, parts]`: by bars among stars, or by picks."""
+    if parts - 1 < n:
+        size = n + parts - 1
+        bars = np.array(list(combinations(range(size), parts - 1)), dtype=np.int64).reshape(-1, parts - 1)
+        edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, size)))
+        return np.diff(edges, axis=1) - 1
     chosen = np.array(list(combinations_with_replacement(range(parts), n)), dtype=np.intp)
     counts = np.zeros((chosen.shape[0], parts), dtype=np.int64)
     rows = np.arange(chosen.shape[0])

@@ -67,6 +67,9 @@ def one_group_fit(problem: Problem, actions: ArrayLike, *, baseline: str | float
     Raises:
         TypeError, ValueError: for indices out of range or without mass, an unknown baseline, one rollout.
 
+    Numerics: where every action was sampled and less than all the mass is asked for, the result is the symmetric
+    local minimum (`collapse.global_minimum` knows whether another is lower).
+
     Source: this project (C12, C15).
 
     >>> import pmdtheory as pmd

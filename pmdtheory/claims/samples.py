@@ -37,7 +37,16 @@ class Sampled:
 
 def _groups(rng: Generator) -> Iterator[tuple[str, Sampled]]:
     """Problems of two or three levels, whose groups can be summed exactly."""
-    for p, n, tau in ((0.01, 16, 0.03), (0.1, 8, 0.1), (0.1, 8, 1.0), (0.5, 8, 0.1), (0.5, 16, 0.03), (0.3, 2, 0.5)):
+    for p, n, tau in (
+        (0.01, 16, 0.03),
+        (0.1, 8, 0.1),
+        (0.1, 8, 1.0),
+        (0.5, 8, 0.1),
+        (0.5, 16, 0.03),
+        (0.3, 2, 0.5),
+        (0.8, 8, 0.1),
+        (0.9, 4, 0.3),
+    ):
         yield f"binary {p}, n {n}, tau {tau}", Sampled(Problem.binary(p, tau), n)
     for label, problem in discrete(rng):
         if 2 <= problem.levels.mass.size <= 3 and largest_advantage(problem) < 1e4:
