@@ -104,9 +104,11 @@ def _exact(problem: Problem, n: int, statistic: Statistic) -> GroupExpectation:
 
 def _compositions(n: int, parts: int) -> NDArray[np.int64]:
     """All ways to write n as an ordered sum of `parts` counts, `[U, parts]`: by bars among stars, or by picks."""
+    if parts == 1:
+        return np.array([[n]])
     if parts - 1 < n:
         size = n + parts - 1
-        bars = np.array(list(combinations(range(size), parts - 1)), dtype=np.int64).reshape(-1, parts - 1)
+        bars = np.array(list(combinations(range(size), parts - 1)), dtype=np.int64)
         edges = np.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, size)))
         return np.diff(edges, axis=1) - 1
     chosen = np.array(list(combinations_with_replacement(range(parts), n)), dtype=np.intp)

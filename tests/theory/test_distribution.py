@@ -341,7 +341,7 @@ def test_beta_laws_with_warnings_in_their_tails(shape):
     ids=["normal", "weibull", "poisson"],
 )
 def test_a_partition_function_beyond_the_outermost_quantile_is_not_called_infinite(frozen, tau):
-    """Tails lighter than exponential have a finite log Z at every tau; where the nodes miss it, that is what is said."""
+    """Tails lighter than exponential have a finite log Z at every tau; where the nodes miss it, that is said."""
     problem = Problem.from_distribution(frozen, tau)
     assert problem.law.partition_finite
     assert not problem.law.partition_reached
