@@ -9,8 +9,9 @@ from pmdtheory._checks import FloatArray
 
 __all__ = ["BLOCK", "blocks", "exp_remainder", "log_mean_exp", "weighted_exp"]
 
-BLOCK: Final = 16_384
-"""Elements handled at once: a handful of temporaries of this size stay in the second-level cache."""
+BLOCK: Final = 8_192
+"""Elements handled at once: a handful of temporaries of this size stay in the second-level cache, and a dot product
+of them stays on one core (BLAS would start threads for longer ones, and wait for each of them on a busy machine)."""
 
 _SWITCH: Final = 0.5
 _COEFFICIENTS: Final = tuple(1.0 / math.factorial(k) for k in range(15, 1, -1))
