@@ -205,52 +205,57 @@ def _branch_depth(t: float) -> float:
 
 
 def weighted_root(
-    mass: FloatArray, log_mass: FloatArray, reward: FloatArray, tau: float, weight: float
-) -> tuple[Root, int, float]:
-    r"""The step of given weight c > 0: \(v_i + c(e^{v_i} - 1) = (r_i - r_k)/\tau + t\) with E e^v = 1 decides t.
+    mass: FloatArray,
+    log_mass: FloatArray,
+    reward: FloatArray,
+    advantage: FloatArray,
+    tau: float,
+    weight: float,
+    gap: float,
+) -> tuple[Root, float]:
+    r"""The step of given weight c > 0: \(v_i + c(e^{v_i} - 1) = a_i + t\) with E e^v = 1 decides t.
 
     Args:
         mass: `[K]`.
         log_mass: `[K]`.
         reward: `[K]`.
+        advantage: `[K]`, a, centred, nats.
         tau: reward units.
         weight: c, dimensionless.
+        gap: J, nats.
 
     Returns:
-        The root, the anchor level k, and t. Anchored at the best level t lies between 0 and E(r_max - r)/tau; where
-        that is large, the step is solved once more from the level that carries the mass, so that rounding of t
-        does not reach it.
+        The root, and t between -J and 0: at t = 0 the mean of the equation is c(E e^v - 1) = -E v >= -log E e^v, so
+        that the mass is at least one. Where t is large, the step is solved once more from the level that carries the
+        mass, so that rounding of t does not reach it.
     """
     log_weight = math.log(weight)
     kept: list[FloatArray] = []
     totals: list[float] = []
     shares: list[FloatArray] = []
 
-    def follow(depth: FloatArray) -> Callable[[float], tuple[float, float]]:
+    def follow(base: FloatArray) -> Callable[[float], tuple[float, float]]:
         def evaluate(t: float) -> tuple[float, float]:
-            y = depth + t
+            y = base + t
             v = tilt(y + weight, log_weight)
             with np.errstate(over="ignore", under="ignore"):
                 # one step on a form that stays exact when c is large and the step small
                 correction = (v + weight * np.expm1(v) - y) * special.expit(-(v + log_weight))
                 v = np.where(v < 1.0, v - correction, v)
-                share = np.exp(log_mass + v) * special.expit(-(v + log_weight))
-                whole = float(np.exp(log_mass + v).sum())
+                terms = log_mass + v
+                share = np.exp(terms - terms.max())
+                free = share * special.expit(-(v + log_weight))
             total = log_mean_exp(mass, log_mass, v)
-            kept[:], totals[:], shares[:] = [v], [total], [share]
-            return total, float(share.sum()) / whole
+            kept[:], totals[:], shares[:] = [v], [total], [free]
+            return total, float(free.sum()) / float(share.sum())
 
         return evaluate
 
-    anchor = int(np.argmax(reward))
-    depth = (reward - reward[anchor]) / tau
-    reach = float(np.dot(mass, -depth))
-    t, evaluations, converged = safeguarded_newton(follow(depth), 0.0, reach * (1.0 + 1e-12), reach, rising=True)
-    heavy = int(np.argmax(shares[0]))
-    if heavy != anchor:
-        t += float(depth[heavy])
-        anchor, depth = heavy, (reward - reward[heavy]) / tau
-        slack = 1e-9 * max(1.0, reach)
-        t, more, converged = safeguarded_newton(follow(depth), t - slack, t + slack, t, rising=True)
-        evaluations += more
-    return Root(log_weight, 1.0, kept[0], totals[0], evaluations, converged), anchor, t
+    t, evaluations, converged = safeguarded_newton(follow(advantage), -gap * (1.0 + 1e-12), 0.0, 0.0, rising=True)
+    if abs(t) > 1.0:
+        heavy = int(np.argmax(shares[0]))
+        start, slack = float(advantage[heavy]) + t, 1e-9 * abs(t)
+        base = (reward - reward[heavy]) / tau
+        start, more, converged = safeguarded_newton(follow(base), start - slack, start + slack, start, rising=True)
+        t, evaluations = start - float(advantage[heavy]), evaluations + more
+    return Root(log_weight, 1.0, kept[0], totals[0], evaluations, converged), t

@@ -159,8 +159,10 @@ def mixed_update(problem: Problem, *, weight: float) -> Solution[Update]:
     if levels.reward.size == 1:
         only = Root(math.log(c), 1.0, np.zeros(1), 0.0, 0, True)
         return _finish(problem, only, problem.mean_reward / problem.tau - c, -c, weight=c)
-    root, anchor, t = weighted_root(levels.mass, levels.log_mass, levels.reward, problem.tau, c)
-    shift = float(levels.advantage[anchor]) - t - c
+    gap = _discrete_gap(problem)
+    law = (levels.mass, levels.log_mass, levels.reward, levels.advantage)
+    root, t = weighted_root(*law, tau=problem.tau, weight=c, gap=gap)
+    shift = -t - c
     return _finish(problem, root, problem.mean_reward / problem.tau + shift, shift, weight=c)
 
 

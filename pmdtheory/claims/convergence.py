@@ -32,10 +32,10 @@ def _runs(rng: Generator) -> Iterator[tuple[str, Run]]:
     yield "graded, tau .1", Run(Problem.from_policy([0.2] * 5, [0, 0.25, 0.5, 0.75, 1.0], 0.1), 40)
     while True:
         tau = float(10.0 ** rng.uniform(-1.5, 1.0))
-        yield "binary", Run(Problem.binary(float(10.0 ** rng.uniform(-6.0, -0.05)), tau), 30)
+        yield "binary", Run(Problem.binary(float(10.0 ** rng.uniform(-6.0, -0.05)), tau), 15)
         size = int(rng.integers(3, 10))
         law = rng.dirichlet(np.ones(size))
-        yield "graded", Run(Problem.from_policy(law, rng.integers(0, 4, size) / 3.0, tau), 20)
+        yield "graded", Run(Problem.from_policy(law, rng.integers(0, 4, size) / 3.0, tau), 10)
 
 
 @lru_cache(maxsize=4)

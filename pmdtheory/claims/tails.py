@@ -11,6 +11,7 @@ from numpy.random import Generator
 from scipy import integrate, special, stats
 
 from pmdtheory.claims._base import QUADRATURE, ROOT, Claim, Part, exact
+from pmdtheory.lambertw import tilt
 from pmdtheory.problem import Problem
 from pmdtheory.solution import Status
 from pmdtheory.update import kl_update, mean_update
@@ -51,20 +52,6 @@ class Mirrored:
         """Ends of the support."""
         low, high = self.law.support()
         return -high, -low
-
-
-@dataclass(frozen=True)
-class _Clipped:
-    """The law with rewards clipped at a quantile: a popular fix, and another problem."""
-
-    law: Any
-    ceiling: float
-
-    def ppf(self, q: Any) -> Any:
-        return np.minimum(self.law.ppf(q), self.ceiling)
-
-    def isf(self, q: Any) -> Any:
-        return np.minimum(self.law.isf(q), self.ceiling)
 
 
 def _heavy(rng: Generator) -> Iterator[tuple[str, HeavyTail]]:
@@ -136,12 +123,12 @@ def _differs(found: bool, expected: bool) -> float:
 def _c19_opinion(case: HeavyTail) -> list[Part]:
     """The mass of the step by quadrature over rewards, with the density instead of the quantiles."""
     problem = _problem(case)
-    return [Part("mass by quadrature over r", "identity", _mass_error(case, problem, problem), QUADRATURE)]
+    return [Part("mass by quadrature over r", "identity", _mass_error(case, problem), QUADRATURE)]
 
 
-def _mass_error(case: HeavyTail, problem: Problem, solved: Problem) -> float:
-    """|E rho - 1| under the case's density, with rho from the multiplier and the mean of `solved`."""
-    weight = mean_update(solved).unwrap().multiplier
+def _mass_error(case: HeavyTail, problem: Problem) -> float:
+    """|E rho - 1| under the case's density, with rho from the multiplier and the mean of the problem."""
+    weight = mean_update(problem).unwrap().multiplier
     mean = problem.mean_reward
 
     median = float(case.law.ppf(np.array([0.5]))[0])
@@ -169,8 +156,12 @@ def _c19_mutant(case: HeavyTail) -> list[Part]:
     ceiling = float(case.law.isf(np.array([1e-3]))[0])
     if ceiling < problem.mean_reward + case.tau:
         return []
-    clipped = Problem.from_distribution(_Clipped(case.law, ceiling), case.tau)
-    return [Part("rewards clipped at the 99.9 % quantile", "identity", _mass_error(case, problem, clipped), QUADRATURE)]
+    levels = problem.levels
+    clipped = Problem(levels.log_mass, np.minimum(levels.reward, ceiling), case.tau, policy=levels.mass)
+    weight = mean_update(clipped).unwrap().multiplier
+    with np.errstate(under="ignore", over="ignore"):
+        mass = math.fsum(np.exp(levels.log_mass + tilt(levels.advantage, math.log(weight))))
+    return [Part("the multiplier of rewards clipped at their 99.9 % quantile", "identity", abs(mass - 1.0), QUADRATURE)]
 
 
 CLAIMS: Final = (

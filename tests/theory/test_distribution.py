@@ -349,3 +349,18 @@ def test_a_partition_function_beyond_the_outermost_quantile_is_not_called_infini
     assert pmd.kl_update(problem).status is Status.PARTITION_OUT_OF_REACH
     update = pmd.mean_update(problem).unwrap()
     assert update.multiplier == pytest.approx(update.reverse_kl, rel=REFERENCE)
+
+
+@pytest.mark.parametrize(
+    "frozen",
+    [stats.t(2.6), stats.t(2.1), stats.pareto(2.2), stats.lognorm(1.5)],
+    ids=["t2.6", "t2.1", "pareto", "lognormal"],
+)
+@pytest.mark.parametrize("tau", [0.03, 1.0, 30.0])
+def test_the_mixed_step_of_a_heavy_tail_is_the_mean_step(frozen, tau):
+    """Rewards of 1e50 and more among the nodes must not decide what the others get."""
+    problem = Problem.from_distribution(frozen, tau)
+    mean = pmd.mean_update(problem).unwrap()
+    mixed = pmd.mixed_update(problem, weight=mean.multiplier).unwrap()
+    assert mixed.kl == pytest.approx(mean.kl, rel=REFERENCE)
+    assert mixed.reverse_kl == pytest.approx(mean.reverse_kl, rel=REFERENCE)
