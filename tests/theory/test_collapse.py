@@ -14,21 +14,10 @@ from pmdtheory.collapse import Minimum, global_minimum, global_switch, local_thr
 from tests import oracles
 from tests.strategies import Case, cases, taus
 from tests.tolerances import REFERENCE, ROOT, SOLVER, exact, largest
+from tests.wrong import refused
 
 EXAMPLE = Problem.from_policy([1 / 8] * 8, [0] * 5 + [1] * 3, 0.5)
 UNEQUAL = Problem.from_policy([0.02, 0.38, 0.6], [0.0, 1.0, 0.5], 0.4)
-
-
-def refused(kind: type[Exception], call, *fragments: str) -> None:
-    """The call raises exactly this kind, in one line that names each fragment and ends in a remedy."""
-    with pytest.raises((ValueError, TypeError)) as caught:
-        call()
-    message = str(caught.value)
-    assert type(caught.value) is kind, message
-    assert "\n" not in message
-    for fragment in fragments:
-        assert fragment in message, message
-    assert len(message.partition("; ")[2]) >= 10, message
 
 
 def loss(problem: Problem, excess: float, log_ratio: np.ndarray) -> float:

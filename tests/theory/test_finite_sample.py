@@ -16,6 +16,7 @@ from pmdtheory import Problem, _groups
 from pmdtheory import finite_sample as fs
 from tests.strategies import taus
 from tests.tolerances import EPS, RATE, REFERENCE, exact, monte_carlo
+from tests.wrong import refused
 
 LOO = {"mean": fs.mean_baseline, "partition": fs.partition_baseline}
 GROUP = {"mean": fs.group_mean_baseline, "partition": fs.group_partition_baseline}
@@ -68,18 +69,6 @@ def clamped(rewards: np.ndarray, tau: float) -> np.ndarray:
         terms = np.exp(scaled - top)
     left = np.maximum(terms.sum(axis=-1, keepdims=True) - terms, 1e-8)
     return np.asarray(top + np.log(left / (scaled.shape[-1] - 1)))
-
-
-def refused(kind: type[Exception], call, *fragments: str) -> None:
-    """The call raises exactly this kind, in one line that names each fragment and ends in a remedy."""
-    with pytest.raises((ValueError, TypeError)) as caught:
-        call()
-    message = str(caught.value)
-    assert type(caught.value) is kind, message
-    assert "\n" not in message
-    for fragment in fragments:
-        assert fragment in message, message
-    assert len(message.partition("; ")[2]) >= 10, message
 
 
 # -- leave-one-out baselines ----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from pmdtheory.trajectory import Trajectory, binary_grid, iterate, part_update
 from tests import oracles
 from tests.strategies import Case, informative, taus
 from tests.tolerances import EPS, RATE, REFERENCE, ROOT, exact, largest
+from tests.wrong import refused
 
 UPDATES = {"mean": pmd.mean_update, "kl": pmd.kl_update, "part-2": part_update(2), "part-8": part_update(8)}
 METHODS = {
@@ -25,18 +26,6 @@ METHODS = {
 MASSES = [1e-300, 1e-30, 1e-6, 0.01, 0.3, 0.9, 1.0 - 1e-12]
 STRENGTHS = [1e-3, 0.03, 0.3, 1.0, 10.0, 1e4]
 GRADED = Problem.from_policy([0.2, 0.3, 0.1, 0.15, 0.25], [0.0, 0.5, 1.0, 1.0, -0.5], 0.3)
-
-
-def refused(kind: type[Exception], call, *fragments: str) -> None:
-    """The call raises exactly this kind, in one line that names each fragment and ends in a remedy."""
-    with pytest.raises((ValueError, TypeError)) as caught:
-        call()
-    message = str(caught.value)
-    assert type(caught.value) is kind, message
-    assert "\n" not in message
-    for fragment in fragments:
-        assert fragment in message, message
-    assert len(message.partition("; ")[2]) >= 10, message
 
 
 def log_success(run: Trajectory) -> np.ndarray:

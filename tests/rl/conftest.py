@@ -1,0 +1,5 @@
+"""Tests that import torch are collected only where torch is installed: `make test-torch` has an environment for them."""
+
+from importlib.util import find_spec
+
+collect_ignore = [] if find_spec("torch") else ["test_losses_torch.py"]
