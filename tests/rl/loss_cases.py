@@ -140,18 +140,23 @@ MUTANTS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "penalised_loss": {
         "KL the wrong way round": {
-            "term": lambda ell, a, n, o: _penalised(ell, a, n, o)
-            - o["tau"] * math.exp(math.fsum(ell)) * math.fsum(ell)
-            - o["tau"] * math.fsum(ell)
-            + 2 * o["tau"] * (math.exp(math.fsum(ell)) - 1)
+            "term": lambda ell, a, n, o: (
+                _penalised(ell, a, n, o)
+                - o["tau"] * math.exp(math.fsum(ell)) * math.fsum(ell)
+                - o["tau"] * math.fsum(ell)
+                + 2 * o["tau"] * (math.exp(math.fsum(ell)) - 1)
+            )
         },
         "chi2 without its half": {
-            "term": lambda ell, a, n, o: _penalised(ell, a, n, o)
-            + o["tau"] * o["chi2_weight"] / 2 * math.expm1(math.fsum(ell)) ** 2
+            "term": lambda ell, a, n, o: (
+                _penalised(ell, a, n, o) + o["tau"] * o["chi2_weight"] / 2 * math.expm1(math.fsum(ell)) ** 2
+            )
         },
         "chi2 of each token": {
-            "term": lambda ell, a, n, o: _penalised(ell, a, n, {**o, "chi2_weight": 0.0})
-            + o["tau"] * o["chi2_weight"] / 2 * math.fsum(math.expm1(e) ** 2 for e in ell)
+            "term": lambda ell, a, n, o: (
+                _penalised(ell, a, n, {**o, "chi2_weight": 0.0})
+                + o["tau"] * o["chi2_weight"] / 2 * math.fsum(math.expm1(e) ** 2 for e in ell)
+            )
         },
         "mean over all rows": {"over_all": True},
     },
