@@ -21,11 +21,12 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test lint types bench reproduce reproduce-quick notebooks figures lock clean
+.PHONY: help setup test test-torch lint types bench reproduce reproduce-quick notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
 	@echo 'test             the default tests, with coverage'
+	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
@@ -51,7 +52,21 @@ $(STAMP): | $(DEPENDENCIES)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
-		-m "not slow and not notebook and not gpu" $(PYTEST_FLAGS)
+		-m "not slow and not notebook and not gpu and not torch" $(PYTEST_FLAGS)
+
+# PyTorch is large and only the losses need it: an environment of its own, outside the lock.
+TORCH := .venv-torch/bin
+TORCH_STAMP := .venv-torch/.torch-2.13.0
+
+$(TORCH_STAMP):
+	rm -rf .venv-torch
+	"$(PYTHON)" -m venv .venv-torch
+	$(TORCH)/python -m pip install -qq --disable-pip-version-check torch==2.13.0 numpy scipy pytest hypothesis hatchling editables
+	$(TORCH)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-torch: $(TORCH_STAMP)
+	$(TORCH)/python -m pytest tests/rl/test_losses_torch.py -m torch $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -87,5 +102,5 @@ lock:
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(LOCK_FLAGS) -o requirements.lock
 
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-torch build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

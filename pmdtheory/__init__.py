@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pmdtheory import batch as batch
 from pmdtheory import divergence as divergence
 from pmdtheory import lambertw as lambertw
+from pmdtheory import losses as losses
 from pmdtheory.problem import Problem as Problem
 from pmdtheory.solution import Solution as Solution
 from pmdtheory.solution import SolveError as SolveError

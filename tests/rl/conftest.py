@@ -1,4 +1,4 @@
-"""Tests that import torch are collected only where torch is installed: `make test-torch` has an environment for them."""
+"""Tests that import torch are collected only where it is installed: `make test-torch` has an environment with it."""
 
 from importlib.util import find_spec
 
