@@ -13,7 +13,7 @@ import numpy as np
 from scipy import special
 
 from pmdtheory._checks import FloatArray
-from pmdtheory._series import log_mean_exp, weighted_exp
+from pmdtheory._series import exp_remainder, log_mean_exp, weighted_exp
 from pmdtheory.divergence import step_sums
 from pmdtheory.lambertw import branch_tilt, tilt
 
@@ -22,6 +22,7 @@ __all__ = ["Root", "negative_root", "positive_root", "weighted_root"]
 _MAX_STEPS: Final = 200
 _CREEP: Final = 8  # evaluations that Newton's method gets before slow progress counts against it
 _WIDE: Final = 40.0  # nats of log lambda beyond which a bracket is narrowed before Newton's method starts
+_FAINT: Final = 1e-280  # sums below it are taken as logarithms
 _FLOOR: Final = -1.0 + 1e-15
 _QUADRATIC: Final = 1e-9  # below this a Newton step leaves an error of its square: one more evaluation and stop
 
@@ -115,6 +116,9 @@ def positive_root(
         weight = math.exp(u)
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             sums = step_sums(mass, log_mass, v)
+            if shift == 0.0 and sums.reverse_kl < _FAINT:
+                totals.append(0.0)  # what is missing to mass one is below float64's smallest numbers
+                return _faint(log_mass, v, pull, u)
             if shift is not None and 0.0 <= shift <= weight and 0.0 < sums.reverse_kl < math.inf:
                 # (1 + lambda)(E e^v - 1) = E[e^v - 1 - v] - (lambda + s), by the mean of the equation: the right side
                 # has terms of one sign, so weak signals keep lambda's digits; its logarithm is nearly linear in u
@@ -136,6 +140,21 @@ def positive_root(
         low, high, spent = _narrowed(evaluate, low, high)
     u, evaluations, converged = safeguarded_newton(evaluate, low, high, low, rising=False)
     return Root(u, 1.0, kept[0], totals[0], evaluations + spent, converged)
+
+
+def _faint(log_mass: FloatArray, v: FloatArray, pull: FloatArray, u: float) -> tuple[float, float]:
+    """Value and slope of log E[e^v - 1 - v] - log lambda where both underflow: rare actions, masses below 1e-300."""
+    with np.errstate(divide="ignore", under="ignore"):
+        remainder = np.log(exp_remainder(np.clip(v, None, 40.0)))
+    terms = log_mass + np.where(v > 40.0, v, remainder)
+    top = float(terms.max())
+    if top == -math.inf:
+        return 0.0, -1.0
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        share = np.exp(terms - top)
+        gain = np.where(np.abs(v) > 40.0, np.sign(v), np.expm1(v) / exp_remainder(v))
+    fall = float(np.dot(share, np.where(share > 0.0, gain, 0.0) * pull)) / float(share.sum())
+    return top + math.log(float(share.sum())) - u, -fall - 1.0
 
 
 def _narrowed(evaluate: Callable[[float], tuple[float, float]], low: float, high: float) -> tuple[float, float, int]:

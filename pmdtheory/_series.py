@@ -81,7 +81,7 @@ def log_mean_exp(mass: FloatArray, log_mass: FloatArray, x: FloatArray, blind: f
             return math.log1p(gain)
     terms = log_mass + x
     shift = float(np.max(terms))
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):
         total = shift + math.log(float(np.sum(np.exp(terms - shift))))
         if abs(total) > 0.5:
             return total

@@ -25,7 +25,7 @@ def read_problem(path: Path, tau: float | None) -> Problem:
         raise ValueError(f"file {str(path)!r} cannot be read ({reason}); {_REMEDY}") from None
     if not text.strip():
         raise ValueError(f"file {str(path)!r} is empty; {_REMEDY}")
-    columns = _json(path, text) if path.suffix == ".json" else _csv(path, text)
+    columns = _json(path, text) if path.suffix.lower() == ".json" else _csv(path, text)
     strength = columns.get("tau") if tau is None else tau
     if strength is None:
         raise ValueError(f"file {str(path)!r} names no tau; pass --tau 0.1, for instance")
@@ -65,8 +65,12 @@ def _csv(path: Path, text: str) -> dict[str, Any]:
             )
     columns: dict[str, Any] = {}
     for position, name in enumerate(names):
-        if name in ("policy", "log_policy", "reward"):
+        if name in ("policy", "log_policy", "reward", "tau"):
             columns[name] = [_cell(path, line, name, row[position]) for line, row in enumerate(rows, start=2)]
+    if "tau" in columns:
+        if len(set(columns["tau"])) > 1:
+            raise ValueError(f"file {str(path)!r} has several values of tau; one problem has one, repeat or drop it")
+        columns["tau"] = columns["tau"][0]
     return columns
 
 

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
@@ -38,6 +39,8 @@ _TITLES = (
     "time",
     "verdict",
 )
+_WIDE = 140  # columns from which the whole table fits
+_NARROW = (0, 1, 4, 6, 8)  # what is shown in fewer
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,12 @@ class Verify:
         if self.json:
             print(report.verify_data(reports, self.instances, self.seed))
         else:
+            shown = range(len(_TITLES)) if _width() >= _WIDE else _NARROW
             table = Table(title=f"{self.instances} instances per claim, seed {self.seed}", title_justify="left")
-            for column, title in enumerate(_TITLES):
-                table.add_column(title, justify="right" if column in (3, 4, 5, 6, 7) else "left")
+            for column in shown:
+                table.add_column(_TITLES[column], justify="right" if column in (3, 4, 5, 6, 7) else "left")
             for row in report.verify_rows(reports):
-                table.add_row(*row, style=None if row[-1] == "holds" else "bold red")
+                table.add_row(*(row[column] for column in shown), style=None if row[-1] == "holds" else "bold red")
             print(_rendered(table), end="")
             for found in reports:
                 for failure in found.failures[:5]:
@@ -234,13 +238,18 @@ Command = (
 )
 
 
+def _width() -> int:
+    """Columns of the terminal; 160 where standard output is none."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
+
+
 def _rendered(table: Table) -> str:
     """A table as text, as wide as the terminal, or wide enough where there is none.
 
     Rich does not print it itself: it would turn a reader that has gone into exit status 1, a claim that failed.
     """
     terminal = sys.stdout.isatty()
-    console = Console(file=io.StringIO(), width=None if terminal else 160, force_terminal=terminal, highlight=False)
+    console = Console(file=io.StringIO(), width=_width(), force_terminal=terminal, highlight=False)
     with console.capture() as text:
         console.print(table)
     return text.get()

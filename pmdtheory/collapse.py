@@ -144,7 +144,10 @@ def global_switch(problem: Problem, *, tolerance: float = 1e-7) -> float:
     if lead(edge) >= 0.0:  # a best action of its own passes to W-1 smoothly, and no other does better before it
         return edge
     # rivals appear at some excess, where lead jumps; the root-finder falls back to bisection there
-    return float(optimize.brentq(lead, 1e-12 * edge, edge, xtol=tolerance))
+    least = 1e-12 * edge
+    if lead(least) <= 0.0:  # so many actions that the symmetric minimum is never the best one
+        return least
+    return float(optimize.brentq(lead, least, edge, xtol=tolerance))
 
 
 def _symmetric(problem: Problem, excess: float) -> Minimum | None:

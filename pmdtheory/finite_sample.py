@@ -273,19 +273,20 @@ def target_error(problem: Problem, n: int, *, samples: int = 20_000, seed: int =
     if not math.isfinite(problem.jensen_gap):
         raise ValueError("problem has no finite log Z, so PMD-part's baseline has no target; bound the rewards")
     levels = problem.levels
-    variance = math.fsum(levels.mass * levels.advantage**2)
-    if variance == 0.0:
+    size = float(np.abs(levels.advantage).max())
+    if size == 0.0:
         raise ValueError("problem has constant rewards, so both baselines are exact; pass rewards that differ")
     statistic = _log_mean(problem, n - 1)
 
-    def power(centre: float) -> float:
+    def root_mean_square(centre: float) -> float:
         def square(counts: NDArray[np.int64], reward: FloatArray) -> FloatArray:
-            return np.asarray((statistic(counts, reward) - centre) ** 2)
+            # in units of max|a|, so that squares of weak signals do not underflow
+            return np.asarray(((statistic(counts, reward) - centre) / size) ** 2)
 
-        return float(expect(problem, n - 1, square, samples=samples, seed=seed).value)
+        return size * math.sqrt(float(expect(problem, n - 1, square, samples=samples, seed=seed).value))
 
     found = expect(problem, n - 1, statistic, samples=samples, seed=seed)
     bias = float(found.value) - problem.jensen_gap
-    mean_sd = math.sqrt(variance / (n - 1))
-    rmse, spread = (math.sqrt(power(centre)) for centre in (problem.jensen_gap, float(found.value)))
+    mean_sd = size * math.sqrt(math.fsum(levels.mass * (levels.advantage / size) ** 2) / (n - 1))
+    rmse, spread = root_mean_square(problem.jensen_gap), root_mean_square(float(found.value))
     return TargetError(n, mean_sd, bias, spread, rmse, rmse / mean_sd, found.exact)

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 from scipy import special
 
-from pmdtheory.claims._base import ROOT, SOLVER, Claim, Part, exact
+from pmdtheory.claims._base import EXACT, ROOT, SOLVER, Claim, Part, exact
 from pmdtheory.claims._instances import discrete, problems
 from pmdtheory.claims._steps import MOVES, largest_advantage, mean_step, moves
 from pmdtheory.problem import Problem
@@ -84,7 +84,10 @@ def _regularised(problem: Problem, factor: float) -> list[Part]:
     with np.errstate(over="ignore", under="ignore"):
         gap = np.abs(levels.mass * (np.exp(mixed.level_log_ratio) - np.exp(step.level_log_ratio)))
     distance = 0.5 * float(np.where(np.isfinite(gap), gap, np.abs(mixed.level_log_ratio - step.level_log_ratio)).sum())
-    return [Part("the mirror step of weight lambda is PMD-mean", "identity", distance, ROOT * max(1.0, step.step_size))]
+    relative = distance / step.step_size if step.step_size > 0.0 else distance
+    # a log-ratio is known to eps max(1, |a|), or to eps of itself where the signal is weak
+    room = EXACT * min(1.0, largest_advantage(problem)) / step.step_size if step.step_size > 0.0 else 0.0
+    return [Part("the mirror step of weight lambda is PMD-mean", "identity", relative, ROOT + room)]
 
 
 def _c2_mutant(problem: Problem) -> list[Part]:

@@ -23,7 +23,10 @@ def _relative(left: float, right: float) -> float:
 
 def _c4(problem: Problem) -> list[Part]:
     step = mean_step(problem)
-    parts = [Part("lambda = KL(old||new)", "identity", _relative(step.multiplier, step.reverse_kl), ROOT)]
+    parts = [
+        Part("lambda = KL(old||new)", "identity", _relative(step.multiplier, step.reverse_kl), ROOT),
+        *_read_off(problem),
+    ]
     for share in (-1.0, 0.5):
         excess = share * (min(problem.jensen_gap, 5.0) if math.isfinite(problem.jensen_gap) else 5.0)
         b = problem.mean_reward / problem.tau + excess
@@ -33,6 +36,19 @@ def _c4(problem: Problem) -> list[Part]:
         error = abs(other.multiplier - (other.reverse_kl - carried)) / scale
         parts.append(Part(f"lambda(b) = KL(old||new) - (b - mean/tau), b at {share:+}", "identity", error, ROOT))
     return parts
+
+
+def _read_off(problem: Problem) -> list[Part]:
+    """Lambda read off the step, sum w (a - log rho)/sum w rho with w = new policy: no use of how it was solved."""
+    step, levels = mean_step(problem), problem.levels
+    v = step.level_log_ratio
+    if not moves(problem) or float(v.max()) > 300.0:
+        return []
+    with np.errstate(under="ignore"):
+        weight = levels.mass * np.exp(v)
+        found = float(np.dot(weight, levels.advantage - v)) / float(np.dot(weight, np.exp(v)))
+    tolerance = ROOT + EXACT * max(1.0, float(np.dot(weight, np.abs(levels.advantage)))) / step.reverse_kl
+    return [Part("lambda read off the step = KL(old||new)", "identity", _relative(found, step.reverse_kl), tolerance)]
 
 
 def _c4_mutant(problem: Problem) -> list[Part]:

@@ -14,6 +14,7 @@ from pmdtheory.claims._base import EXACT, ROOT, Claim, Part, exact
 from pmdtheory.claims._instances import discrete
 from pmdtheory.claims._steps import MOVES, largest_advantage, mean_step, moves
 from pmdtheory.finite_sample import (
+    expect,
     expected_baseline,
     group_mean_baseline,
     group_partition_baseline,
@@ -80,7 +81,37 @@ def _c12(case: Sampled) -> list[Part]:
         Part("lambda(b_m) falls with m", "order", max(float(falls.max(initial=0.0)), 0.0), ROOT + 10 * lost),
         Part("lambda(b_m) >= 0", "order", max(-float(weights.min()) / weights[0], 0.0), ROOT + 10 * lost),
         *_including_self(case),
+        *_expected_target(case),
     ]
+
+
+def _expected_target(case: Sampled) -> list[Part]:
+    """Over all groups of n, a rollout of reward r has the expected leave-one-out target r/tau - b_{n-1}."""
+    problem, n = case.problem, case.n
+    levels = problem.levels
+    if math.comb(n + levels.mass.size - 1, n) > 5_000 or float(levels.mass.min()) < 1e-12:
+        return []
+
+    def own(counts: Any, reward: Any) -> Any:
+        """Count of each level, and that count times the baseline that the others of such a rollout give."""
+        del reward
+        columns = []
+        for level in range(levels.mass.size):
+            others = counts - np.eye(levels.mass.size, dtype=counts.dtype)[level]
+            there = counts[:, level] > 0
+            terms = np.where(others > 0, levels.advantage + np.log(np.maximum(others, 1)), -np.inf)
+            top = terms.max(axis=1)  # finite: the others are never none
+            with np.errstate(under="ignore", divide="ignore", invalid="ignore"):
+                b = top + np.log(np.exp(terms - top[:, None]).sum(axis=1) / (n - 1))
+            columns += [counts[:, level], np.where(there, counts[:, level] * b, 0.0)]
+        return np.stack(columns, axis=1)
+
+    sums = expect(problem, n, own).value
+    seen, total = sums[::2], sums[1::2]
+    goal = float(expected_baseline(problem, n - 1).value) - problem.mean_reward / problem.tau
+    error = float(np.max(np.abs(total / seen - goal)))
+    room = ROOT * max(1.0, largest_advantage(problem)) + EXACT * abs(problem.mean_reward / problem.tau)
+    return [Part("expected target r/tau - b_{n-1}, by enumeration", "identity", error, room)]
 
 
 def _including_self(case: Sampled) -> list[Part]:

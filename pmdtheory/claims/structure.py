@@ -50,7 +50,7 @@ def _c10(problem: Problem) -> list[Part]:
     shifted = mean_update(Problem.from_policy(problem.policy, problem.reward + spread, problem.tau)).unwrap()
     room = EXACT * (float(np.abs(problem.reward).max()) + spread) / problem.tau
     parts.append(Part("r + c", "identity", *_distance(problem, shifted.log_ratio, step.log_ratio, room)))
-    return [*parts, _scaled(problem, 8.0, 8.0)]
+    return [*parts, _scaled(problem, 3.0, 3.0)]
 
 
 def _scaled(problem: Problem, of_reward: float, of_tau: float) -> Part:
@@ -59,7 +59,7 @@ def _scaled(problem: Problem, of_reward: float, of_tau: float) -> Part:
 
 
 def _c10_mutant(problem: Problem) -> list[Part]:
-    return [_scaled(problem, 8.0, 1.0)] if moves(problem) else []
+    return [_scaled(problem, 3.0, 1.0)] if moves(problem) else []
 
 
 def _series(moments: dict[int, Any], fourth: int) -> Any:
