@@ -55,7 +55,9 @@ def _c10(problem: Problem) -> list[Part]:
 
 def _scaled(problem: Problem, of_reward: float, of_tau: float) -> Part:
     scaled = mean_update(Problem.from_policy(problem.policy, of_reward * problem.reward, of_tau * problem.tau)).unwrap()
-    return Part("(kr, k tau)", "identity", *_distance(problem, scaled.log_ratio, mean_step(problem).log_ratio))
+    room = EXACT * float(np.abs(problem.reward).max()) / problem.tau  # 3r rounds, and what differs little shows it
+    distance = _distance(problem, scaled.log_ratio, mean_step(problem).log_ratio, room)
+    return Part("(kr, k tau)", "identity", *distance)
 
 
 def _c10_mutant(problem: Problem) -> list[Part]:
