@@ -53,7 +53,7 @@ def unit_interval(name: str, value: Any, remedy: str) -> float:
 def real_vector(
     name: str, value: ArrayLike | Sequence[float], remedy: str, *, ndim: int = 1
 ) -> tuple[FloatArray, float]:
-    """The value as a contiguous float64 array `[A]`, with the machine epsilon of the dtype it came in.
+    """The value as a contiguous float64 copy `[A]`, with the machine epsilon of the dtype it came in.
 
     TypeError for strings, complex numbers and objects; ValueError for another rank, no entries or NaN.
     Infinities are left to the caller, for whom -inf can be a legal log-probability.
@@ -67,7 +67,7 @@ def real_vector(
     if array.ndim != ndim or array.size == 0:
         raise ValueError(f"{name} must be a non-empty array of {ndim} axes, got shape {array.shape}; {remedy}")
     eps = float(np.finfo(array.dtype).eps) if array.dtype.kind == "f" else float(np.finfo(np.float64).eps)
-    result = np.ascontiguousarray(array, dtype=np.float64)
+    result = np.array(array, dtype=np.float64, order="C")  # a copy: what is checked must not change behind our back
     if np.isnan(result).any():
         index = tuple(int(i) for i in np.argwhere(np.isnan(result))[0])
         raise ValueError(f"{name} holds NaN at index {index if ndim > 1 else index[0]}; {remedy}")

@@ -25,6 +25,7 @@ _NODES: Final = 20
 _TOLERANCE: Final = 1e-15
 _DEPTH: Final = 60
 _LEVELS: Final = 1_000_000
+_BUDGET: Final = 4_000  # panels open at once beyond which bisection stops
 _CRITICAL: Final = 0.999  # slope of r/tau against the tail's -log mass from which log Z counts as infinite
 _SHIFTS: Final = tuple(range(-16, 25, 4))
 _STARTS: Final = (-300.0, -100.0, -40.0, -20.0, -10.0, -6.0, -3.0, -1.0)
@@ -212,7 +213,9 @@ def _panels(
         y = (x - centre) / width
         return [np.ones_like(y), y, np.hypot(1.0, y), *([y * y] if square else [])]
 
-    node, mass, _ = _bisected(distribution, lambda s, x: np.stack(growth(x)) * _density(s), low, high)
+    # quantiles carry a rounding error of eps times their size, which no bisection takes away
+    noise = 4.0 * float(np.finfo(np.float64).eps) * (1.0 + abs(centre) / min(width, tau))
+    node, mass, _ = _bisected(distribution, lambda s, x: np.stack(growth(x)) * _density(s), low, high, noise)
     mean = float(np.dot(mass, node))
     highest = float(np.max((scan - mean) / tau - np.abs(scan_at)))
 
@@ -232,10 +235,12 @@ def _panels(
                 result = np.concatenate([result, tilted[None]])
         return result
 
-    return _bisected(distribution, tests, low, high)
+    return _bisected(distribution, tests, low, high, noise)
 
 
-def _bisected(distribution: Any, tests: Any, low: float, high: float) -> tuple[FloatArray, FloatArray, float]:
+def _bisected(
+    distribution: Any, tests: Any, low: float, high: float, noise: float
+) -> tuple[FloatArray, FloatArray, float]:
     """Gauss-Legendre nodes on panels halved until no test integral notices, and what the last halving moved."""
     edges = np.array(sorted({low, high, 0.0, *(s for s in _STARTS if s > low), *(-s for s in _STARTS if -s < high)}))
     left, right = edges[:-1], edges[1:]
@@ -251,7 +256,9 @@ def _bisected(distribution: Any, tests: Any, low: float, high: float) -> tuple[F
         scale = np.maximum(scale, np.abs(fine).sum(axis=1))
         gap = np.abs(fine.reshape(scale.size, -1, 2).sum(axis=2) - coarse) / scale[:, None]
         depth += 1
-        settled = (gap.max(axis=0) <= _TOLERANCE) | (depth == _DEPTH)
+        # a panel settles at the tolerance, or at the rounding of what it holds; past the budget it is only reported
+        rounding = noise * np.abs(coarse) / scale[:, None]
+        settled = (gap <= np.maximum(_TOLERANCE, rounding)).all(axis=0) | (depth == _DEPTH) | (left.size > _BUDGET)
         error += gap[:, settled].sum(axis=1)
         both = np.repeat(settled, 2)
         done.append((s[both].ravel(), weight[both].ravel(), node[both].ravel()))

@@ -63,7 +63,7 @@ def mean_update(rewards: ArrayLike, tau: float) -> BatchUpdate:
 
     Numerics: a group matters only through how often it holds each reward (C10), so groups are counted first and each
     distinct group is solved once: 17 problems for any number of prompts with 16 binary rollouts. Graded rewards
-    without repetition are solved one by one, at some 0.2 ms a group.
+    without repetition are solved one by one, at some half a millisecond a group.
 
     Source: this project (C1, C4, C10).
 

@@ -39,6 +39,7 @@ _TITLES = (
     "time",
     "verdict",
 )
+_ABOUT = "Exact policy mirror descent updates, claims about them that are checked, and figures."
 _WIDE = 140  # columns from which the whole table fits
 _NARROW = (0, 1, 4, 6, 8)  # what is shown in fewer
 
@@ -292,13 +293,13 @@ def _parsed(arguments: Sequence[str] | None) -> Any:
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(Command, prog="pmdtheory", description=__doc__, args=arguments)
+            return tyro.cli(Command, prog="pmdtheory", description=_ABOUT, args=arguments)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
     lines = [line.strip("│╭╮╰╯─ ") for line in said.getvalue().splitlines()[1:]]
     message = re.split("Got errors|Argument helptext|For full helptext", " ".join(line for line in lines if line))[0]
-    raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, or pmdtheory verify --help, for instance")
+    raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, and pmdtheory COMMAND --help")
 
 
 def _discard_output() -> None:

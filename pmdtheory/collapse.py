@@ -71,8 +71,8 @@ def local_threshold(problem: Problem) -> float:
     depth = levels.depth
     with np.errstate(under="ignore"):
         ideal = levels.mass * np.exp(depth)
-        lifted = ideal * np.exp(branch_tilt(-depth))
-    return math.log(math.fsum(lifted)) - math.log(math.fsum(ideal))
+        gained = ideal * np.expm1(branch_tilt(-depth))
+    return math.log1p(math.fsum(gained) / math.fsum(ideal))
 
 
 def _finite_partition(problem: Problem) -> None:

@@ -288,5 +288,7 @@ def target_error(problem: Problem, n: int, *, samples: int = 20_000, seed: int =
     found = expect(problem, n - 1, statistic, samples=samples, seed=seed)
     bias = float(found.value) - problem.jensen_gap
     mean_sd = size * math.sqrt(math.fsum(levels.mass * (levels.advantage / size) ** 2) / (n - 1))
+    if mean_sd == 0.0:
+        raise ValueError("problem has rewards that differ with less than 1e-300 of mass; no group will see the others")
     rmse, spread = root_mean_square(problem.jensen_gap), root_mean_square(float(found.value))
     return TargetError(n, mean_sd, bias, spread, rmse, rmse / mean_sd, found.exact)

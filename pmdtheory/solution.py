@@ -27,7 +27,7 @@ class Status(Enum):
     SUCCESS = "solved to the stated tolerance"
     ALMOST_SOLVED = (
         "the solver stopped before its tolerance: the value is usable at the reported residual only; "
-        "loosen tolerance=, or rely on the closed form"
+        "loosen tolerance= where there is one, or take a less extreme problem"
     )
     MAX_STEPS = "the root-finder ran out of steps; this is a defect for valid input, please report the problem"
     SOLVER_FAILED = (
@@ -98,6 +98,7 @@ class Update:
         kl: \(\mathrm{KL}(\pi^+\|\pi)\), nats.
         reverse_kl: \(\mathrm{KL}(\pi\|\pi^+)\), nats.
         chi2: \(\chi^2(\pi^+\|\pi)\), inf beyond float64.
+        mass_defect: \(\sum \pi^+ - 1\), summed without cancellation: how far the step is from normalised.
 
     The arrays over actions are made when first read.
     """
@@ -111,6 +112,7 @@ class Update:
     kl: float
     reverse_kl: float
     chi2: float
+    mass_defect: float
 
     @classmethod
     def from_log_ratio(
@@ -131,6 +133,7 @@ class Update:
             kl=sums.kl,
             reverse_kl=sums.reverse_kl,
             chi2=math.inf if heavy else sums.chi2,
+            mass_defect=sums.excess,
         )
 
     @cached_property
@@ -147,12 +150,6 @@ class Update:
     def policy(self) -> FloatArray:
         r"""`[A]`, \(\pi^+\); sums to one within 1e-12."""
         return weighted_exp(self.problem.policy, self.problem.log_policy, self.log_ratio)
-
-    @property
-    def mass_defect(self) -> float:
-        r"""\(\sum \pi^+ - 1\), summed over levels without cancellation: how far the step is from normalised."""
-        levels = self.problem.levels
-        return step_sums(levels.mass, levels.log_mass, self.level_log_ratio).excess
 
     @property
     def step_size(self) -> float:

@@ -9,7 +9,7 @@ r"""The exact updates of the PMD family: the solutions of \(\log\rho + \lambda\k
 | `mismatched_update` (rollouts from another sampler) | given | found, kappa = policy/sampler |
 
 Every function returns a `Solution[Update]`. Its residual is the larger of |mass - 1| and the stationarity error
-divided by max(1, max|a|); both stay below 1e-12.
+divided by max(1, max|a|), or by max|log(pi/mu)| where a mismatched sampler makes that larger; both stay below 1e-12.
 """
 
 import math
@@ -307,8 +307,8 @@ def _finish(
             lift = root.sign * np.exp(root.log_multiplier + scale[block] + v)
             error = np.where(v > -math.inf, v + lift - (a - shift), 0.0)
             worst = max(worst, float(np.max(np.abs(error))))
-            largest = max(largest, float(np.max(np.abs(a))), abs(shift))
-    residual = max(abs(math.expm1(root.log_total)), worst / largest)
+            largest = max(largest, float(np.max(np.abs(a))), abs(shift), float(np.max(np.abs(scale[block]))))
+    residual = max(abs(step.mass_defect), worst / largest)
     status = Status.SUCCESS if residual <= _ACCURATE else Status.ALMOST_SOLVED
     if not root.converged:
         status = Status.MAX_STEPS

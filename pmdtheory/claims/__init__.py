@@ -22,8 +22,24 @@ from pmdtheory.claims._base import Certificate as Certificate
 from pmdtheory.claims._base import Claim as Claim
 from pmdtheory.claims._base import Part as Part
 from pmdtheory.claims._base import Verdict as Verdict
+from pmdtheory.claims.convergence import Run as Run
+from pmdtheory.claims.samples import Sampled as Sampled
+from pmdtheory.claims.stale import Stale as Stale
+from pmdtheory.claims.tails import HeavyTail as HeavyTail
 
-__all__ = ["CLAIMS", "Certificate", "Claim", "Part", "Verdict", "check", "select"]
+__all__ = [
+    "CLAIMS",
+    "Certificate",
+    "Claim",
+    "HeavyTail",
+    "Part",
+    "Run",
+    "Sampled",
+    "Stale",
+    "Verdict",
+    "check",
+    "select",
+]
 
 
 _BUILT_IN = (
@@ -88,7 +104,7 @@ def check(claim: str, case: Any) -> Certificate:
 
     Args:
         claim: an id, "C1" ... "C22".
-        case: a `Problem`, or the record that the claim's instances are made of.
+        case: a `Problem`; `Sampled` for C12 and C16, `Stale` for C15, `Run` for C17, `HeavyTail` for C19.
 
     Returns:
         A `Certificate`; its verdict is "not applicable" where the claim does not speak about the case.

@@ -96,7 +96,7 @@ def _c9_opinion(problem: Problem) -> list[Part]:
     found = _split(problem)
     if found is None or not 3e-3 <= 1.0 / found[1] <= 3.0:
         return []
-    p, strength, _, up, down = found
+    _, strength, _, up, down = found
     tau = 1.0 / strength
     odds = np.linspace(-2.0 / tau - 12.0, 25.0, 6001)
     grid, log_grid = special.expit(odds), special.log_expit(odds)
@@ -123,7 +123,10 @@ def _c9_opinion(problem: Problem) -> list[Part]:
         Part("phi* is reached", "upper", max(float(phi.min()) - least, 0.0) / least, 1e-3),
         Part("p* is where phi turns", "identity", abs(odds[nearest] - math.log(where / (1.0 - where))) / spacing, 2.0),
         Part(
-            "phi of the update is on the curve", "lower", max(least - tau * (up - down), 0.0), 1e-10 if p > 0.0 else 1.0
+            "phi of the update is not below phi*",
+            "lower",
+            max(least - tau * (up - down), 0.0),
+            1e-10 if p > 0.0 else 1.0,
         ),
     ]
 

@@ -21,7 +21,7 @@ _TAU_SPAN: Final = 1e3  # max|a| up to which a generic solver is asked: beyond, 
 
 
 def _stationarity(step: Update, power: float) -> float:
-    """Spread of log rho + lambda rho^power - a: zero at power one, by C1."""
+    """Largest error in log rho + lambda rho^power = a, relative per level: zero at power one, by C1."""
     levels = step.problem.levels
     v = step.level_log_ratio
     with np.errstate(over="ignore", under="ignore"):
@@ -68,8 +68,8 @@ def _c1_opinion(problem: Problem) -> list[Part]:
     other = solve_regression(problem)
     if other.value is None:
         return [Part(f"regression solver: {other.status.name}", "identity", math.inf, 1.0)]
-    distance = 0.5 * float(np.abs(other.value.policy - step.policy).sum())
-    return [Part("policy of the regression, solved without lambda", "identity", distance, SOLVER)]
+    distance = 0.5 * float(np.abs(other.value.policy - step.policy).sum()) / step.step_size
+    return [Part("policy of the regression, solved without lambda, relative to the step", "identity", distance, SOLVER)]
 
 
 def _c2(problem: Problem) -> list[Part]:

@@ -22,7 +22,12 @@ __all__ = ["CLAIMS", "Stale"]
 
 @dataclass(frozen=True, eq=False)
 class Stale:
-    """A problem and the log-probabilities `[A]` of the sampler its rollouts come from."""
+    """A problem whose rollouts come from another sampler.
+
+    Attributes:
+        problem: its policy is the anchor.
+        log_sampler: `[A]`, log-probabilities of the sampler, nats.
+    """
 
     problem: Problem
     log_sampler: Any
@@ -145,7 +150,10 @@ CLAIMS: Final = (
         ),
         source="this project",
         kind="identity",
-        assumes="b = E_mu r/tau; lambda >= 0 iff E_mu r <= tau log Z, else the local minimum where it exists",
+        assumes=(
+            "the sampler visits every action; b = E_mu r/tau; lambda >= 0 iff E_mu r <= tau log Z,"
+            " else the local minimum where it exists"
+        ),
         instances=_stale,
         check=_c15,
         mutant=_c15_mutant,

@@ -194,7 +194,7 @@ CLAIMS: Final = (
         statement=(
             r"\frac{d\lambda}{d(1/\tau)} = \frac{\mathrm{E}[(r-\bar r)\rho/(1+\lambda\rho)]}"
             r"{\mathrm{E}[\rho^2/(1+\lambda\rho)]} \ge 0,\quad"
-            r" \frac{d\,\mathrm{E}f(\rho)}{d\log(1/\tau)} = \mathrm{Cov}_w(f'(\rho), \log\rho/\rho),"
+            r" \frac{d\,\mathrm{E}f(\rho)}{d\log(1/\tau)} = \mathrm{E}[w]\,\mathrm{Cov}_w(f'(\rho), \log\rho/\rho),"
             r"\ w = \tfrac{\rho^2}{1+\lambda\rho}"
         ),
         source="this project",

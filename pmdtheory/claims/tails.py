@@ -21,7 +21,15 @@ __all__ = ["CLAIMS", "HeavyTail"]
 
 @dataclass(frozen=True)
 class HeavyTail:
-    """A reward law with a heavy tail: anything with ppf, isf, pdf and support, tau, and what is known of it."""
+    """A reward law with a heavy tail, and what is known of it.
+
+    Attributes:
+        law: anything with ppf, isf, pdf and support.
+        tau: greater than zero, reward units.
+        partition_finite: whether E exp(r/tau) is finite.
+        reward_finite: whether the step's expected reward is.
+        multiplier: lambda to nine digits, where it is known.
+    """
 
     law: Any
     tau: float

@@ -199,6 +199,7 @@ def test_venues_have_their_width(venue: str) -> None:
 # -- the committed figures ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow  # `make reproduce-quick` does the same
 def test_committed_figures_are_what_the_code_gives() -> None:
     before = tree(COMMITTED)
     results = figures.make(out=COMMITTED, check=True)
