@@ -126,7 +126,7 @@ def _c9_opinion(problem: Problem) -> list[Part]:
             "phi of the update is not below phi*",
             "lower",
             max(least - tau * (up - down), 0.0),
-            1e-10 if p > 0.0 else 1.0,
+            1e-10,
         ),
     ]
 
