@@ -1,9 +1,10 @@
 r"""The multiplier of a law with very many reward levels: binned first, then refined over every level.
 
-A first \(\lambda\) comes from at most 4,096 bins, each at its conditional mean, with an error of the square of the bin
-width. Two or three passes over all levels then correct it. Within a pass the tilt is not computed by `wrightomega`
-(50-95 ns a level) but started from a table of \(\log\omega\) with linear interpolation, good to 5e-5, and finished by
-one step of fourth order, whose error is below rounding. Everything runs in blocks that stay in cache.
+A first \(\lambda\) comes from at most 4,096 bins, each with its conditional mean and variance, with an error of the
+fourth power of the bin width. Two passes over all levels, seldom three, then correct it. Within a pass the tilt is not
+computed by `wrightomega` (50-95 ns a level) but started from a table of \(\log\omega\) with linear interpolation, good
+to 5e-5, and finished by one step of fourth order, whose error is below rounding. Everything runs in blocks that stay
+in cache.
 """
 
 import math
@@ -74,21 +75,37 @@ def large_root(mass: FloatArray, log_mass: FloatArray, x: FloatArray, shift: flo
 
 
 def _binned(mass: FloatArray, x: FloatArray, low: float, high: float, shift: float) -> float | None:
-    """Log lambda of the law with its levels gathered into bins, each at its conditional mean."""
+    """Log lambda of the law with its levels gathered into bins, each at its conditional mean and with its variance.
+
+    The variance within a bin adds half of it times rho'' = rho/(1 + w)^3 to the bin's mass; one Newton step for that
+    leaves an error of the fourth power of the bin width.
+    """
     bins = min(_BINS, max(64, x.size // 32))
     scale = (bins - 1) / (high - low)
-    held, moment = np.zeros(bins), np.zeros(bins)
+    held, moment, square = np.zeros(bins), np.zeros(bins), np.zeros(bins)
     for block in blocks(x.size):
-        index = ((x[block] - low) * scale).astype(np.intp)
+        position = (x[block] - low) * scale
+        index = position.astype(np.intp)
+        offset = position - index  # from the bin's lower edge, in bin widths
+        weighted = mass[block] * offset
         held += np.bincount(index, weights=mass[block], minlength=bins)
-        moment += np.bincount(index, weights=mass[block] * x[block], minlength=bins)
+        moment += np.bincount(index, weights=weighted, minlength=bins)
+        square += np.bincount(index, weights=weighted * offset, minlength=bins)
     some = held > 0.0
-    m, centre = held[some], moment[some] / held[some]
+    m = held[some]
+    offset = moment[some] / m
+    centre = low + (np.flatnonzero(some) + offset) / scale
     gap = log_mean_exp(m, np.log(m), centre)
     if gap <= 0.0:
         return None
-    root = positive_root(m, np.log(m), centre, gap=gap, shift=shift)
-    return root.log_multiplier if root.converged else None
+    root = positive_root(m, np.log(m), centre, gap=gap, shift=shift, settled=1e-4)
+    if not root.converged:
+        return None
+    w = np.exp(root.log_ratio + root.log_multiplier)
+    ratio = m * np.exp(root.log_ratio)
+    variance = np.maximum(square[some] / m - offset**2, 0.0) / scale**2
+    spread = 0.5 * float(np.dot(ratio, variance / (1.0 + w) ** 3))
+    return root.log_multiplier + math.log1p(spread) / float(np.dot(ratio, w / (1.0 + w)))
 
 
 def _started(x: FloatArray, u: float, intercept: FloatArray, slope: FloatArray) -> FloatArray:

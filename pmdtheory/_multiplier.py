@@ -45,7 +45,13 @@ class Root:
 
 
 def safeguarded_newton(
-    evaluate: Callable[[float], tuple[float, float]], low: float, high: float, start: float, *, rising: bool
+    evaluate: Callable[[float], tuple[float, float]],
+    low: float,
+    high: float,
+    start: float,
+    *,
+    rising: bool,
+    settled: float = _QUADRATIC,
 ) -> tuple[float, int, bool]:
     """Root between low and high of a monotone function with value and slope from `evaluate`.
 
@@ -69,7 +75,7 @@ def safeguarded_newton(
         # steps that do not shrink creep (a slope far from the secant's) or follow noise: bisection ends both
         creeps = abs(newton - x) > 0.5 * moved and evaluations > _CREEP
         if low <= newton <= high and not creeps:
-            proposal, last = newton, abs(newton - x) <= _QUADRATIC
+            proposal, last = newton, abs(newton - x) <= settled
         else:
             nearer = low if newton < low else high
             untried = nearer in ends and nearer != x and not creeps
@@ -90,6 +96,7 @@ def positive_root(
     log_scale: FloatArray | float = 0.0,
     log_floor: float | None = None,
     blind: float = 0.0,
+    settled: float = _QUADRATIC,
 ) -> Root:
     r"""The \(\lambda > 0\) with \(E e^v = 1\), \(v + \lambda\kappa e^v = x\), given gap = log E e^x > 0.
 
@@ -102,6 +109,7 @@ def positive_root(
         log_scale: \(\log\kappa\) `[K]`, the log of anchor over sampler; zero on-policy.
         log_floor: a lower bound for log lambda, nats; None takes C7's outer bound.
         blind: mass of the law that is not among the levels, and that the step removes.
+        settled: the Newton step in log lambda that is the last; what is left is of the order of its square.
     """
     if log_floor is None:
         below = x - float(x.max())  # the KL step's log-ratio is taken from the best level: x - gap may round
@@ -138,7 +146,7 @@ def positive_root(
     spent = 0
     if high - low > _WIDE:
         low, high, spent = _narrowed(evaluate, low, high)
-    u, evaluations, converged = safeguarded_newton(evaluate, low, high, low, rising=False)
+    u, evaluations, converged = safeguarded_newton(evaluate, low, high, low, rising=False, settled=settled)
     return Root(u, 1.0, kept[0], totals[0], evaluations + spent, converged)
 
 
