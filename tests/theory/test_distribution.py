@@ -364,3 +364,13 @@ def test_the_mixed_step_of_a_heavy_tail_is_the_mean_step(frozen, tau):
     mixed = pmd.mixed_update(problem, weight=mean.multiplier).unwrap()
     assert mixed.kl == pytest.approx(mean.kl, rel=REFERENCE)
     assert mixed.reverse_kl == pytest.approx(mean.reverse_kl, rel=REFERENCE)
+
+
+@pytest.mark.parametrize(("centre", "width"), [(1e6, 1e-3), (100.0, 1e-3), (1e9, 1.0)])
+def test_a_law_far_from_zero_settles_at_its_rounding(centre, width):
+    """Quantiles carry eps times their size, which no bisection takes away: it must not try for ever."""
+    problem = Problem.from_distribution(stats.norm(centre, width), width)
+    assert problem.reward.size < 5_000
+    near = Problem.from_distribution(stats.norm(0.0, 1.0), 1.0)
+    far, exact_step = pmd.mean_update(problem).unwrap(), pmd.mean_update(near).unwrap()
+    assert far.multiplier == pytest.approx(exact_step.multiplier, rel=1e3 * problem.law.error + REFERENCE)

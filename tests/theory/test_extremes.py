@@ -306,3 +306,19 @@ def test_extreme_weights(weight, tau):
     if weight == 1e-300:
         ideal = pmd.kl_update(problem).unwrap()
         assert np.max(np.abs(ideal.log_ratio - update.log_ratio)) <= exact(problem.scaled_advantage)
+
+
+@pytest.mark.parametrize(
+    ("log_mass", "tau", "log_multiplier"),
+    [(-1500.0, 1e-3, -747.24481050927879), (-3000.0, 1e-4, None), (-1e5, 1e-5, None)],
+)
+def test_a_success_rarer_than_float64_can_hold(log_mass, tau, log_multiplier):
+    """Whole responses have such log-masses; lambda underflows, its logarithm and the log-ratio do not (mpmath)."""
+    solution = pmd.mean_update(Problem.from_log_policy([log_mass, 0.0], [1.0, 0.0], tau))
+    step = solution.unwrap()
+    lift = solution.stats["log_multiplier"] + step.log_ratio[0]
+    assert lift + math.log(step.log_ratio[0] + math.exp(lift)) - lift == pytest.approx(
+        math.log(1.0 / tau), abs=exact(log_mass)
+    )
+    if log_multiplier is not None:
+        assert solution.stats["log_multiplier"] == pytest.approx(log_multiplier, abs=1e-10)

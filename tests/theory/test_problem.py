@@ -268,3 +268,11 @@ def test_blocks_cover_every_index_once(size):
     covered = np.concatenate([np.arange(size)[block] for block in blocks(size)])
     assert np.array_equal(covered, np.arange(size))
     assert max(block.stop - block.start for block in blocks(size)) <= BLOCK
+
+
+def test_what_the_caller_does_to_its_arrays_later_does_not_reach_the_problem():
+    policy, reward = np.array([0.5, 0.5]), np.array([0.0, 1.0])
+    problem = Problem.from_policy(policy, reward, 0.1)
+    policy[0], reward[0] = 0.9, -5.0
+    assert problem.policy.tolist() == [0.5, 0.5]
+    assert problem.reward.tolist() == [0.0, 1.0]
