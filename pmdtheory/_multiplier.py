@@ -94,7 +94,6 @@ def positive_root(
     gap: float,
     shift: float | None = None,
     log_scale: FloatArray | float = 0.0,
-    log_floor: float | None = None,
     blind: float = 0.0,
     settled: float = _QUADRATIC,
 ) -> Root:
@@ -107,13 +106,10 @@ def positive_root(
         gap: log E e^x, nats.
         shift: -E x when the law is centred so exactly that it may be used, else None.
         log_scale: \(\log\kappa\) `[K]`, the log of anchor over sampler; zero on-policy.
-        log_floor: a lower bound for log lambda, nats; None takes C7's outer bound.
         blind: mass of the law that is not among the levels, and that the step removes.
         settled: the Newton step in log lambda that is the last; what is left is of the order of its square.
     """
-    if log_floor is None:
-        below = x - float(x.max())  # the KL step's log-ratio is taken from the best level: x - gap may round
-        log_floor = math.log(gap) - log_mean_exp(mass, log_mass, 2.0 * (below - log_mean_exp(mass, log_mass, below)))
+    log_floor = _floor(mass, log_mass, x, gap, log_scale)
     kept: list[FloatArray] = []
     totals: list[float] = []
 
@@ -148,6 +144,19 @@ def positive_root(
         low, high, spent = _narrowed(evaluate, low, high)
     u, evaluations, converged = safeguarded_newton(evaluate, low, high, low, rising=False, settled=settled)
     return Root(u, 1.0, kept[0], totals[0], evaluations + spent, converged)
+
+
+def _floor(mass: FloatArray, log_mass: FloatArray, x: FloatArray, gap: float, log_scale: FloatArray | float) -> float:
+    """A lower bound for log lambda: C7's outer one on-policy, Jensen's with rho <= e^x for a mismatched sampler."""
+    if np.ndim(log_scale) == 0:
+        below = x - float(x.max())  # the KL step's log-ratio is taken from the best level: x - gap may round
+        return math.log(gap) - log_mean_exp(mass, log_mass, 2.0 * (below - log_mean_exp(mass, log_mass, below)))
+    # E_KL exp(-lambda kappa rho) = e^-gap
+    terms = log_mass + 2.0 * x + log_scale
+    top = float(terms.max())
+    with np.errstate(under="ignore"):
+        floor = math.log(gap) - (top + math.log(float(np.exp(terms - top).sum()))) + gap
+    return min(floor, math.log(gap))
 
 
 def _faint(log_mass: FloatArray, v: FloatArray, pull: FloatArray, u: float) -> tuple[float, float]:

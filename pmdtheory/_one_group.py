@@ -90,13 +90,7 @@ def one_group_fit(problem: Problem, actions: ArrayLike, *, baseline: str | float
     multiplier = 0.0
     if asked > 0.0:
         log_scale = log_mass - np.log(counts[seen] / drawn.size)
-        # Jensen, as for a mismatched sampler: the step is at most e^x
-        terms = log_mass + 2.0 * x + log_scale
-        top = float(terms.max())
-        floor = math.log(asked) + asked - top - math.log(float(np.exp(terms - top).sum()))
-        root = positive_root(
-            mass, log_mass, x, gap=asked, log_scale=log_scale, log_floor=min(floor, math.log(asked)), blind=rest
-        )
+        root = positive_root(mass, log_mass, x, gap=asked, log_scale=log_scale, blind=rest)
         log_ratio[seen], multiplier = root.log_ratio, root.multiplier
         left = 0.0
     else:

@@ -227,22 +227,12 @@ def _seen_root(levels: Levels, shift: float, log_mu: FloatArray, seen: NDArray[n
     blind = math.fsum(levels.mass[~seen])
     gap = log_mean_exp(mass, log_mass, x, blind)
     if gap > 0.0:
-        # E_KL exp(-lambda kappa rho) = e^-gap and rho <= e^x bound lambda from below (Jensen)
-        floor = math.log(gap) - _log_sum_exp(log_mass + 2.0 * x + log_scale) + gap
-        return positive_root(
-            mass, log_mass, x, gap=gap, log_scale=log_scale, log_floor=min(floor, math.log(gap)), blind=blind
-        )
+        return positive_root(mass, log_mass, x, gap=gap, log_scale=log_scale, blind=blind)
     if not seen.all():
         return Status.BLIND_ACTIONS
     if gap == 0.0:
         return Root(-math.inf, 1.0, x, 0.0, 0, True)
     return negative_root(mass, log_mass, x, log_scale) or Status.BASELINE_TOO_HIGH
-
-
-def _log_sum_exp(terms: FloatArray) -> float:
-    top = float(terms.max())
-    with np.errstate(under="ignore"):
-        return top + math.log(float(np.exp(terms - top).sum()))
 
 
 def _regression(problem: Problem, shift: float, baseline: float) -> Solution[Update]:
