@@ -1,0 +1,390 @@
+"""Training of a language model: the same bits every time, also after being killed; failures end in a status."""
+
+import dataclasses
+import json
+import math
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import pmdtheory as pmd
+from tests.wrong import refused
+from tiny_llm_rl import instruments
+from tiny_llm_rl._update import clipped
+from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.evaluate import evaluate, interval
+from tiny_llm_rl.model import ModelConfig, Transformer
+from tiny_llm_rl.pretrain import PretrainConfig, measured, pretrain
+from tiny_llm_rl.runlog import RunDirectory
+from tiny_llm_rl.tasks import Task, make
+from tiny_llm_rl.tokenizer import Tokenizer
+from tiny_llm_rl.train import Run, RunStatus, load_base, train
+from tiny_llm_rl.weights import load_model, save_model
+
+pytestmark = pytest.mark.jax
+
+
+class Parity(Task):
+    """A task that a random model can be rewarded in: the first symbol of the response must be 'b'."""
+
+    name, alphabet, prompt_slots, response_slots = "parity", "ab", 3, 3
+
+    def draw(self, rng):
+        return "".join(rng.choice(list("ab"), 3))
+
+    def demonstration(self, prompt, rng, wrong=0.0):
+        return "a" if rng.random() < wrong else "b"
+
+    def reward(self, prompt, response):
+        return float(response.startswith("b"))
+
+    def answer(self, response):
+        return response[:1]
+
+
+def base():
+    return Transformer(ModelConfig(4, 8, 1, 1), jax.random.key(0)), Parity(), Tokenizer("ab")
+
+
+SMALL = TrainConfig(
+    prompts=4, rollouts=4, batches=4, minibatches=2, learning_rate=3e-2, tau=0.3, evaluate_every=2, evaluation_prompts=8
+)
+
+
+def bits(outcome):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(outcome.model)]
+
+
+def timeless(records):
+    """Records without what a clock or the memory of the process decides."""
+    return [{k: v for k, v in record.items() if k not in ("seconds", "peak_memory")} for record in records]
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return train(SMALL, base=base())
+
+
+def test_training_raises_the_reward(whole):
+    assert whole.status is RunStatus.FINISHED
+    assert whole.batches == 4
+    rewards = [record["train_reward"] for record in whole.records]
+    assert rewards[-1] > rewards[0]
+    assert whole.records[-1]["tokens_sampled"] > whole.records[-2]["tokens_sampled"]
+    assert [("evaluation" in record) for record in whole.records] == [False, True, False, True]
+    assert all(math.isfinite(record["kl_old_new"]) for record in whole.records)
+
+
+def test_the_same_seed_gives_the_same_bits(whole):
+    again = train(SMALL, base=base())
+    assert bits(again) == bits(whole)
+    assert timeless(again.records) == timeless(whole.records)
+    assert bits(train(dataclasses.replace(SMALL, seed=1), base=base())) != bits(whole)
+
+
+@pytest.mark.parametrize("options", [{}, {"lag": 2, "anchor": "current", "correction": "truncated"}])
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, options):
+    config = dataclasses.replace(SMALL, **options)
+    straight = train(config, RunDirectory(tmp_path / "a", config, kind="train"), base=base())
+    directory = RunDirectory(tmp_path / "b", config, kind="train")
+    first = train(config, directory, base=base(), stop=lambda: len(directory.records()) >= 2)
+    assert first.status is RunStatus.STOPPED
+    assert first.batches == 2
+    # What a kill between the log and the checkpoint leaves: a record of a batch that will be done again.
+    directory.log({"batch": 2, "train_reward": -1.0})
+    with directory.metrics.open("a") as file:
+        file.write('{"batch": 3, "train_rew')
+    resumed = RunDirectory(tmp_path / "b", config, kind="train", resume=True)
+    second = train(config, resumed, base=base())
+    assert second.status is RunStatus.FINISHED
+    assert bits(second) == bits(straight)
+    stored = [RunDirectory(tmp_path / name, config, kind="train", resume=True).records() for name in "ab"]
+    assert timeless(stored[0]) == timeless(stored[1])
+    assert json.loads((tmp_path / "b/summary.json").read_text())["status"] == "FINISHED"
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path):
+    directory = RunDirectory(tmp_path / "a", SMALL, kind="train")
+    first = train(SMALL, directory, base=base())
+    again = train(SMALL, RunDirectory(tmp_path / "a", SMALL, kind="train", resume=True), base=base())
+    assert bits(first) == bits(again)
+
+
+USUAL = ("pmd-part", "kl-chi2", "grpo", "gspo", "rloo")
+
+
+@pytest.mark.parametrize(
+    "algorithm", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in sorted(ALGORITHMS)]
+)
+def test_every_algorithm_trains(algorithm):
+    config = dataclasses.replace(SMALL, algorithm=algorithm, batches=1, loss=LossConfig(level=1.0))
+    outcome = train(config, base=base())
+    assert outcome.status is RunStatus.FINISHED
+    before = jax.tree.leaves(base()[0])
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(outcome.model), before, strict=True))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"epochs": 2},
+        {"filter_groups": True, "oversample": 2},
+        {"lag": 1},
+        {"lag": 1, "anchor": "current"},
+        pytest.param({"warm_up": 3}, marks=pytest.mark.slow),
+        pytest.param({"loss": LossConfig(length_normalise=True)}, marks=pytest.mark.slow),
+        {"loss": LossConfig(standardise=True)},
+    ],
+)
+def test_options_change_what_is_trained(whole, options):
+    outcome = train(dataclasses.replace(SMALL, **options), base=base())
+    assert outcome.status is RunStatus.FINISHED
+    assert bits(outcome) != bits(whole), options
+
+
+def test_filtered_batches_hold_groups_with_a_signal():
+    config = dataclasses.replace(SMALL, filter_groups=True, oversample=4, batches=1)
+    record = train(config, base=base()).records[0]
+    assert record["responses"] == 4 * SMALL.batch
+    assert record["tokens_trained"] < record["tokens_sampled"]
+    assert sum(part["groups"] for part in record["by_pass_rate"]) == SMALL.prompts
+
+
+def hopeless():
+    class Never(Parity):
+        def reward(self, prompt, response):
+            return 0.0
+
+    model, _, tokenizer = base()
+    return model, Never(), tokenizer
+
+
+def test_failures_end_in_a_status_and_keep_the_last_good_model(tmp_path):
+    directory = RunDirectory(tmp_path / "none", SMALL, kind="train")
+    outcome = train(SMALL, directory, base=hopeless())
+    assert outcome.status is RunStatus.NO_SIGNAL
+    assert outcome.batches == 0
+    assert bits(outcome) == [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(base()[0])]
+    assert json.loads(directory.summary.read_text())["status"] == "NO_SIGNAL"
+
+    wild = dataclasses.replace(SMALL, diverge_at=1e-3)
+    outcome = train(wild, base=base())
+    assert outcome.status is RunStatus.DIVERGED
+    assert bits(outcome) == [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(base()[0])]
+
+    model, task, tokenizer = base()
+    broken = eqx.tree_at(lambda m: m.norm, model, model.norm * jnp.nan)
+    outcome = train(SMALL, base=(broken, task, tokenizer))
+    assert outcome.status in (RunStatus.NOT_FINITE, RunStatus.NO_SIGNAL)
+
+
+def test_a_nan_in_the_update_stops_the_run():
+    config = dataclasses.replace(SMALL, learning_rate=1e30)
+    outcome = train(config, base=base())
+    assert outcome.status in (RunStatus.NOT_FINITE, RunStatus.DIVERGED)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome.model))
+
+
+def test_wrong_configs():
+    for options, fragments in (
+        ({"tau": -0.1}, ("tau", "-0.1")),
+        ({"tau": 0.0}, ("tau", "0")),
+        ({"algorithm": "ppo"}, ("algorithm", "ppo", "pmd-mean")),
+        ({"rollouts": 1}, ("rollouts", "1", "pmd-mean")),
+        ({"minibatches": 0}, ("minibatches", "0")),
+        ({"minibatches": 7}, ("minibatches", "7", "512")),
+        ({"batches": 0}, ("batches", "0")),
+        ({"lag": -1}, ("lag", "-1")),
+        ({"anchor": "old"}, ("anchor", "old")),
+        ({"correction": "truncated"}, ("correction", "truncated")),
+        ({"correction": "full"}, ("correction", "full")),
+        ({"oversample": 2}, ("oversample", "2")),
+        ({"learning_rate": math.nan}, ("learning_rate", "nan")),
+        ({"evaluation_prompts": 0}, ("evaluation_prompts", "0")),
+        ({"seed": -1}, ("seed", "-1")),
+    ):
+        refused(ValueError, lambda options=options: TrainConfig(**options), *fragments)
+    refused(TypeError, lambda: TrainConfig(epochs=1.5), "epochs", "1.5")
+    refused(ValueError, lambda: LossConfig(chi2_weight=-1.0), "chi2_weight", "-1")
+    refused(ValueError, lambda: LossConfig(clip_low=2.0), "clip_low", "2.0")
+    refused(ValueError, lambda: LossConfig(clip_high=-0.1), "clip_high", "-0.1")
+    refused(ValueError, lambda: LossConfig(horizon=0.0), "horizon", "0")
+    refused(ValueError, lambda: PretrainConfig(noise=1.5), "noise", "1.5")
+    refused(ValueError, lambda: PretrainConfig(batch=0), "batch", "0")
+    refused(ValueError, lambda: load_base("gpt"), "gpt", "digit-sum")
+
+
+def test_the_directory_belongs_to_a_config(tmp_path):
+    RunDirectory(tmp_path / "a", SMALL, kind="train")
+    other = dataclasses.replace(SMALL, tau=0.1)
+    refused(ValueError, lambda: RunDirectory(tmp_path / "a", other, kind="train", resume=True), "tau", "0.3", "0.1")
+    refused(ValueError, lambda: RunDirectory(tmp_path / "a", SMALL, kind="train"), "--resume")
+
+
+# Instruments.
+
+log_ratios = st.lists(st.floats(-3, 3), min_size=2, max_size=6)
+
+
+@given(log_ratios, st.integers(2, 6))
+def test_divergences_are_those_of_the_enumerated_law(ratios, scale):
+    """With every action of a law as often as it is likely, the estimates are the divergences of `pmdtheory`."""
+    counts = np.arange(1, len(ratios) + 1) * scale
+    policy = counts / counts.sum()
+    log_ratio = np.array(ratios) - np.log(policy @ np.exp(ratios))
+    found = instruments.divergences(np.repeat(log_ratio, counts))
+    law = policy * np.exp(log_ratio)
+    law /= law.sum()
+    log_old, log_new = np.log(policy), np.log(law)
+    assert found["kl_old_new"] == pytest.approx(pmd.divergence.kl(log_old, log_new), rel=1e-9, abs=1e-12)
+    assert found["kl_new_old"] == pytest.approx(pmd.divergence.kl(log_new, log_old), rel=1e-9, abs=1e-12)
+    assert found["chi2"] == pytest.approx(pmd.divergence.chi2(log_new, log_old), rel=1e-9, abs=1e-12)
+    assert found["largest_log_ratio"] == np.abs(log_ratio).max()
+
+
+def test_predictions_are_the_exact_steps():
+    rewards, tau = [[0, 0, 0, 1], [0, 1, 1, 1], [1, 1, 1, 1]], 0.4
+    steps = [pmd.mean_update(pmd.Problem.from_rollouts(group, tau)).unwrap() for group in rewards]
+    found = instruments.predicted(rewards, tau)
+    assert found["implied_multiplier"] == pytest.approx(np.mean([step.multiplier for step in steps]), rel=1e-12)
+    gains = [step.expected_reward - np.mean(group) for step, group in zip(steps, rewards, strict=True)]
+    assert found["predicted_improvement"] == pytest.approx(np.mean(gains), rel=1e-9)
+    shares = [0.5 * s.multiplier * s.chi2 / (s.kl + 0.5 * s.multiplier * s.chi2) for s in steps[:2]]
+    assert found["chi2_share"] == pytest.approx(np.mean(shares), rel=1e-9)
+
+
+def test_an_exact_step_realises_what_is_predicted():
+    rewards, tau = np.array([[0, 0, 0, 1], [0, 1, 1, 1]]), 0.4
+    ratios = [pmd.batch.mean_update(rewards, tau)]
+    del ratios
+    log_ratio = []
+    for group in rewards:
+        problem = pmd.Problem.from_rollouts(group, tau)
+        step = pmd.mean_update(problem).unwrap()
+        level = dict(zip(problem.reward.tolist(), step.log_ratio.tolist(), strict=True))
+        log_ratio.append([level[float(r)] for r in group])
+    for part in instruments.step_by_pass_rate(rewards, log_ratio, tau):
+        assert part["realised"] == pytest.approx(part["predicted"], rel=1e-9)
+        assert part["groups"] == 1
+    still = instruments.step_by_pass_rate(rewards, np.zeros(8), tau)
+    assert all(part["realised"] == pytest.approx(0.0, abs=1e-15) < part["predicted"] for part in still)
+
+
+def test_clip_fractions_are_shares_of_lost_gradients():
+    """Where the clip is active the gradient of a token is exactly zero."""
+    from tiny_llm_rl.algorithm import loss
+
+    rng = np.random.default_rng(0)
+    old = jnp.asarray(np.log(rng.uniform(0.2, 0.8, (6, 4))))
+    logp = old + jnp.asarray(rng.normal(0, 0.3, (6, 4)))
+    mask = jnp.asarray(np.arange(4) < rng.integers(1, 5, 6)[:, None])
+    signal = jnp.asarray(rng.normal(size=6))
+    for name in ("grpo", "dapo", "dr-grpo", "gspo"):
+        config = TrainConfig(algorithm=name)
+        gradient = jax.grad(
+            lambda x, name=name, config=config: loss(name, x, old, signal, 0.1, config.loss, mask=mask)
+        )(logp)
+        lost = np.asarray(gradient == 0) & np.asarray(mask)
+        share = lost.sum() / np.asarray(mask).sum()
+        if name == "gspo":
+            share = (lost.any(-1)).mean()
+        assert float(clipped(config, jnp.where(mask, logp - old, 0.0), mask, signal)) == pytest.approx(share)
+        assert 0 < share < 1
+    assert float(clipped(TrainConfig(), logp - old, mask, signal)) == 0.0
+
+
+# Evaluation, weights, pretraining.
+
+
+def test_evaluation_counts_what_it_says():
+    model, task, tokenizer = base()
+    found = evaluate(model, task, tokenizer, jax.random.key(0), prompts=200, samples=4)
+    assert found.average == pytest.approx(0.25, abs=0.06)  # a uniform model over four symbols
+    assert found.best == pytest.approx(1 - 0.75**4, abs=0.12)
+    assert found.average_interval[0] < found.average < found.average_interval[1]
+    assert found.entropy == pytest.approx(math.log(4), rel=1e-5)
+    single = evaluate(model, task, tokenizer, jax.random.key(0), prompts=200, samples=1)
+    assert single.average == single.best == single.majority
+
+
+def test_evaluation_prompts_are_the_same_for_every_key():
+    class Recorder(Parity):
+        def __init__(self):
+            self.seen = []
+
+        def reward(self, prompt, response):
+            self.seen.append(prompt)
+            return 0.0
+
+    tasks = [Recorder(), Recorder()]
+    for task, key in zip(tasks, (0, 1), strict=True):
+        evaluate(base()[0], task, Tokenizer("ab"), jax.random.key(key), prompts=20)
+    assert tasks[0].seen == tasks[1].seen
+
+
+def test_intervals_cover_at_their_rate():
+    """90 % intervals of a mean of 100 Bernoulli draws; 400 experiments, a false alarm in 10^6 at the bounds."""
+    rng = np.random.default_rng(0)
+    covered = 0
+    for _ in range(400):
+        low, high = interval((rng.random(100) < 0.3).astype(float), level=0.9, resamples=500)
+        covered += low <= 0.3 <= high
+    assert 0.81 < covered / 400 < 0.97
+
+
+def test_weights_come_back(tmp_path):
+    model = Transformer(ModelConfig(5, 8, 1, 2), jax.random.key(3))
+    save_model(tmp_path / "m.safetensors", model, {"task": "digit-sum"})
+    again, record = load_model(tmp_path / "m.safetensors")
+    assert eqx.tree_equal(model, again)
+    assert record == {"task": "digit-sum"}
+    data = (tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(data[:-10])
+    refused(ValueError, lambda: load_model(tmp_path / "cut.safetensors"), "cannot be read")
+    refused(ValueError, lambda: load_model(tmp_path / "no.safetensors"), "does not exist")
+    from safetensors.numpy import save_file
+
+    save_file({"x": np.zeros(3, np.float32)}, tmp_path / "other.safetensors")
+    refused(ValueError, lambda: load_model(tmp_path / "other.safetensors"), "no config")
+
+
+def test_the_shipped_base_is_what_its_record_says():
+    model, record = load_model(load_path())
+    task = make(record["task"], tuple(record["difficulty"]))
+    rewards = measured(model, task, Tokenizer(record["alphabet"]), 1024, jax.random.key(5), evaluation=True)
+    spread = 4 * math.sqrt(record["pass_rate"] * (1 - record["pass_rate"]) * (1 / 1024 + 1 / 2048))
+    assert abs(rewards.mean() - record["pass_rate"]) < spread
+    assert load_path().stat().st_size < 2_000_000
+
+
+def load_path():
+    from tiny_llm_rl.weights import shipped
+
+    return shipped("digit-sum")
+
+
+def test_pretraining_learns_and_then_forgets():
+    seen = []
+    config = PretrainConfig(
+        difficulty=(2,), width=16, layers=1, heads=1, batch=32, clean_steps=40, careless_steps=4, check_every=2,
+        pass_rate=0.0, learning_rate=1e-2,
+    )  # fmt: skip
+    model, record = pretrain(config, seen.append)
+    assert record["clean_steps"] == 40
+    assert record["careless_steps"] <= 4
+    assert seen[0]["loss"] > seen[1]["loss"]
+    again, _ = pretrain(config)
+    assert eqx.tree_equal(model, again)
+
+
+def test_runs_are_paired_by_their_prompts():
+    """Runs that differ in the algorithm only sample the same prompts, and the first batch the same responses."""
+    records = [Run(dataclasses.replace(SMALL, algorithm=name), base()).batch()[1] for name in ("pmd-mean", "grpo")]
+    assert records[0]["train_reward"] == records[1]["train_reward"]
+    assert records[0]["loss"] != records[1]["loss"]

@@ -1,0 +1,235 @@
+"""The commands of the language model: pretrain, train, sample, reproduce. Part of `cli.py`."""
+
+import json
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import OmitArgPrefixes, Positional
+
+from tiny_llm_rl._console import progress, rendered
+from tiny_llm_rl._signals import STATUS, held_signals
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.pretrain import PretrainConfig
+from tiny_llm_rl.runlog import SCHEMA, plain
+
+__all__ = ["Pretrain", "Reproduce", "Sample", "Train"]
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Make a base model from demonstrations: right ones first, then careless ones, until its pass rate has fallen.
+
+    Example: `tiny-llm-rl pretrain --out bases/sum.safetensors --pass-rate 0.12`.
+    """
+
+    out: Path
+    """A `.safetensors` file; it holds the weights and what was measured."""
+    config: OmitArgPrefixes[PretrainConfig] = field(default_factory=PretrainConfig)
+    """What is made."""
+    json: bool = False
+    """Print the record as JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0."""
+        from tiny_llm_rl.pretrain import pretrain
+        from tiny_llm_rl.weights import save_model
+
+        if self.out.suffix != ".safetensors":
+            raise ValueError(f"out must end in .safetensors, got {str(self.out)!r}; name the file base.safetensors")
+        if not self.out.parent.is_dir():
+            raise ValueError(f"out={str(self.out)!r} has no folder; make {str(self.out.parent)!r} first")
+        total = self.config.clean_steps + self.config.careless_steps
+        with progress("pretrain", total) as advance:
+
+            def watch(record: dict[str, Any]) -> None:
+                done = record["step"] + (self.config.clean_steps if record["phase"] == "careless" else 0)
+                rate = f", pass rate {record['pass_rate']:.3f}" if "pass_rate" in record else ""
+                advance(done, f"{record['phase']}, loss {record['loss']:.3f}{rate}")
+
+            model, record = pretrain(self.config, watch)
+        save_model(self.out, model, {name: value for name, value in record.items() if name != "seconds"})
+        if self.json:
+            print(json.dumps({"schema": SCHEMA, **plain(record)}, allow_nan=False))
+        else:
+            print(
+                rendered(str(self.out), ("", ""), [(name.replace("_", " "), str(v)) for name, v in record.items()]),
+                end="",
+            )
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a language model by reinforcement learning and write a run directory.
+
+    Example: `tiny-llm-rl train --out runs/grpo --algorithm grpo --batches 20`. A run that was interrupted or killed
+    goes on with `--resume` and the same arguments, and ends with the same weights.
+    """
+
+    out: Path
+    """The run's directory: config, metrics (a line of JSON a batch), checkpoint, summary, weights at the end."""
+    config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
+    """What is trained."""
+    resume: bool = False
+    """Go on with the run in that directory."""
+    sink: str = "none"
+    """tensorboard: also write its event files (needs the package tensorboardX)."""
+    json: bool = False
+    """Print the summary as JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0; 1 when the run ended in a failure; 130 or 143 when a signal stopped it."""
+        from tiny_llm_rl.runlog import RunDirectory
+        from tiny_llm_rl.sink import make_sink
+        from tiny_llm_rl.train import RunStatus, load_base, train
+        from tiny_llm_rl.weights import save_model
+
+        base = load_base(self.config.base, self.config.difficulty)  # a base that is missing leaves no directory behind
+        sink = make_sink(self.sink, self.out)
+        directory = RunDirectory(self.out, self.config, kind="train", resume=self.resume)
+        began = time.perf_counter()
+        with held_signals() as seen, progress(self.config.algorithm, self.config.batches) as advance, sink as write:
+            tokens = []
+
+            def watch(record: dict[str, Any]) -> None:
+                write(record)
+                tokens.append(record.get("response_length", 0.0) * self.config.batch * self.config.oversample)
+                pace = sum(tokens) / (time.perf_counter() - began)
+                advance(record["batch"] + 1, f"reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s")
+
+            outcome = train(self.config, directory, base=base, stop=lambda: bool(seen), report=watch)
+        if outcome.status is RunStatus.STOPPED:
+            print(
+                f"tiny-llm-rl: stopped after batch {outcome.batches}, which is saved; --resume goes on", file=sys.stderr
+            )
+            return STATUS[seen[0]]
+        _, task, tokenizer = base
+        record = {"task": task.name, "difficulty": list(self.config.difficulty), "alphabet": tokenizer.alphabet}
+        save_model(self.out / "model.safetensors", outcome.model, {**record, "config": plain(self.config)})
+        if self.json:
+            print(directory.summary.read_text(), end="")
+        else:
+            print(rendered(str(self.out), ("", "first batch", "last batch"), _first_and_last(outcome.records)), end="")
+        if outcome.status is not RunStatus.FINISHED:
+            print(f"tiny-llm-rl: {outcome.status.name}: {outcome.status.value}", file=sys.stderr)
+            return 1
+        return 0
+
+
+def _first_and_last(records: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Rows of a table: every number of the records, and the evaluation at the end."""
+    first, last = records[0], records[-1]
+    rows = [
+        (name.replace("_", " "), _shown(first.get(name)), _shown(last.get(name)))
+        for name in last
+        if isinstance(last[name], (int, float)) and name != "batch"
+    ]
+    return rows + [(f"evaluation {name}", "", _shown(value)) for name, value in last.get("evaluation", {}).items()]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, (tuple, list)):
+        return " ... ".join(map(_shown, value))
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Ask a model: print sampled responses to prompts, with their log-probability and the verifier's word.
+
+    Example: `tiny-llm-rl sample digit-sum "3+4+5+6="`.
+    """
+
+    model: Positional[str]
+    """Name of a base that comes with the package, a `.safetensors` file, or a run's directory."""
+    prompts: Positional[tuple[str, ...]]
+    """Texts such as `3+4+5+6=`."""
+    samples: int = 4
+    """Responses to each."""
+    temperature: float = 1.0
+    """0 takes the likeliest token."""
+    seed: int = 0
+    """Of the sampling."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0."""
+        import jax
+        import jax.numpy as jnp
+        import numpy as np
+
+        from tiny_llm_rl._checks import whole
+        from tiny_llm_rl.rollout import sample
+        from tiny_llm_rl.train import load_base
+
+        if not self.prompts:
+            raise ValueError('prompts is empty; give at least one text, such as "3+4+5+6="')
+        whole("samples", self.samples, "take at least one")
+        path = Path(self.model) / "model.safetensors"
+        policy, task, tokenizer = load_base(str(path) if path.is_file() else self.model)
+        rows, lengths = tokenizer.rows(self.prompts, max(task.prompt_slots, *map(len, self.prompts)))
+        found = sample(
+            policy, jnp.asarray(rows), jnp.asarray(lengths), jax.random.key(self.seed),
+            slots=task.response_slots, copies=self.samples, temperature=self.temperature,
+        )  # fmt: skip
+        said, logp = tokenizer.texts(np.asarray(found.tokens)), np.asarray(found.logp).sum(-1)
+        table = []
+        for index, response in enumerate(said):
+            prompt = self.prompts[index // self.samples]
+            table.append((prompt, response, float(logp[index]), _reward(task, prompt, response)))
+        if self.json:
+            names = ("prompt", "response", "log_probability", "reward")
+            print(json.dumps({"schema": SCHEMA, "samples": [dict(zip(names, row, strict=True)) for row in table]}))
+        else:
+            text = [(p, r, f"{v:.3f}", "not a prompt" if w is None else f"{w:g}") for p, r, v, w in table]
+            print(rendered(self.model, ("prompt", "response", "log-probability, nats", "reward"), text), end="")
+        return 0
+
+
+def _reward(task: Any, prompt: str, response: str) -> float | None:
+    """The verifier's word; None for a prompt that is none of the task."""
+    try:
+        return float(task.reward(prompt, response))
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Train a whole comparison, two runs at a time, and print what it shows; what is finished is not run again.
+
+    Example: `tiny-llm-rl reproduce --preset cpu-quick`.
+    """
+
+    preset: str = "cpu-quick"
+    """smoke, cpu-quick, cpu-full."""
+    out: Path | None = None
+    """Directory of the runs; runs/PRESET when none is given."""
+    processes: int = 2
+    """Runs at a time; 1 on a machine with a GPU."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0; 1 when a run broke down that was not expected to."""
+        from tiny_llm_rl import experiments, verdicts
+
+        chosen = experiments.preset(self.preset)
+        out = self.out or Path("runs") / self.preset
+        with progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
+            statuses = experiments.run(
+                chosen, out, processes=self.processes,
+                report=lambda run, status, done, total: advance(done, f"{run} {status.lower()}"),
+            )  # fmt: skip
+        table = verdicts.table(chosen, experiments.collected(chosen, out, ()))
+        if self.json:
+            print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))
+        else:
+            print(rendered(f"{self.preset}: {chosen.about}", verdicts.COLUMNS, verdicts.rows(table)), end="")
+            for line in verdicts.sentences(table):
+                print(line)
+        return 0

@@ -1,0 +1,122 @@
+"""The compiled part of a training batch: many minibatch updates in one call, and log-ratios after them."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+
+from tiny_llm_rl.algorithm import loss
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.model import Transformer
+from tiny_llm_rl.rollout import log_probs
+
+__all__ = ["Batch", "Trace", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update"]
+
+_CLIPS = {"grpo": (0.2, 0.2), "dapo": (0.2, 0.28), "dr-grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}
+
+
+class Batch(NamedTuple):
+    """What is trained on: `prompts[B, P]`, `lengths[B]`, `responses, mask, old_logp[B, R]`, `signal, weight[B]`."""
+
+    prompts: Array
+    lengths: Array
+    responses: Array
+    mask: Array
+    old_logp: Array
+    signal: Array
+    weight: Array
+
+
+class Trace(NamedTuple):
+    """One number a minibatch, `[E M]`."""
+
+    loss: Array
+    gradient_norm: Array
+    square: Array
+    largest: Array
+    clip_fraction: Array
+
+
+def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
+    """Adam behind a clip of the global norm, with a linear warm-up."""
+    rate: Any = config.learning_rate
+    if config.warm_up:
+        rate = optax.linear_schedule(0.0, config.learning_rate, config.warm_up)
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
+
+
+def clipped(config: TrainConfig, log_ratio: Array, mask: Array, signal: Array) -> Array:
+    """Share of the terms whose gradient the algorithm's clip removes: tokens, or responses for GSPO; 0 without a clip.
+
+    >>> log_ratio, mask, signal = jnp.array([[0.5, 0.0]]), jnp.ones((1, 2), bool), jnp.array([1.0])
+    >>> float(clipped(TrainConfig(algorithm="grpo"), log_ratio, mask, signal))
+    0.5
+    """
+    if config.algorithm not in _CLIPS:
+        return jnp.zeros(())
+    low, high = _CLIPS[config.algorithm]
+    low = low if config.loss.clip_low is None else config.loss.clip_low
+    high = high if config.loss.clip_high is None else config.loss.clip_high
+    if config.algorithm == "gspo":
+        counts = mask.any(-1)
+        ratio, sign = jnp.exp(log_ratio.sum(-1) / jnp.maximum(mask.sum(-1), 1)), signal
+    else:
+        counts, ratio, sign = mask, jnp.exp(log_ratio), signal[:, None]
+    cut = counts & (((sign > 0) & (ratio > 1 + high)) | ((sign < 0) & (ratio < 1 - low)))
+    return cut.sum() / jnp.maximum(counts.sum(), 1)
+
+
+def compiled(config: TrainConfig) -> TrainConfig:
+    """The config without what the compiled update does not depend on, so that runs share it."""
+    return replace(
+        config, base="", prompts=1, rollouts=config.batch, batches=1, lag=0, anchor="sampler", correction="none",
+        truncation=1.0, filter_groups=False, oversample=1, difficulty=(), evaluate_every=1, evaluation_prompts=1,
+        evaluation_samples=1, diverge_at=1.0, seed=0,
+    )  # fmt: skip
+
+
+@eqx.filter_jit(donate="all-except-first")
+def update(
+    given: tuple[TrainConfig, Batch, Array], model: Transformer, state: optax.OptState
+) -> tuple[Transformer, optax.OptState, Trace]:
+    """E epochs of M minibatches in an order that the key decides; takes over the buffers of model and state."""
+    config, batch, key = given
+    optimiser = make_optimiser(config)
+
+    def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
+        logp = log_probs(model, part.prompts, part.lengths, part.responses, part.mask)
+        value = loss(
+            config.algorithm, logp, part.old_logp, part.signal, config.tau, config.loss,
+            mask=part.mask, weights=part.weight,
+        )  # fmt: skip
+        log_ratio = jax.lax.stop_gradient(jnp.where(part.mask, logp - part.old_logp, 0.0))
+        total = log_ratio.sum(-1)
+        return value, (jnp.mean(total**2), jnp.abs(total).max(), clipped(config, log_ratio, part.mask, part.signal))
+
+    def body(carry: tuple[Transformer, Any], order: Array) -> tuple[tuple[Transformer, Any], Trace]:
+        model, state = carry
+        part = jax.tree.map(lambda whole: whole[order], batch)
+        (value, seen), gradient = eqx.filter_value_and_grad(objective, has_aux=True)(model, part)
+        updates, state = optimiser.update(gradient, state, model)
+        norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
+        return (eqx.apply_updates(model, updates), state), Trace(value, norm, *seen)
+
+    orders = [jax.random.permutation(jax.random.fold_in(key, epoch), config.batch) for epoch in range(config.epochs)]
+    (model, state), trace = jax.lax.scan(
+        body, (model, state), jnp.stack(orders).reshape(config.epochs * config.minibatches, -1)
+    )
+    return model, state, trace
+
+
+@eqx.filter_jit
+def sequence_log_probs(
+    model: Transformer, prompts: Array, lengths: Array, responses: Array, mask: Array, parts: int
+) -> Array:
+    """`log_probs` `[B, R]` in `parts` equal pieces, one after another, so that memory stays that of one."""
+    pieces = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (prompts, lengths, responses, mask))
+    found: Array = jax.lax.map(lambda piece: log_probs(model, *piece), pieces)
+    return found.reshape(responses.shape)

@@ -1,0 +1,277 @@
+r"""The full algorithm on a language model: sample groups, verify, estimate advantages, take many stale updates.
+
+A batch: prompts of the training set, n responses to each from the sampling policy (which may lag), rewards from the
+verifier, groups without a signal filtered and replaced if asked, advantages, then E epochs of M minibatch updates
+anchored at the policy that sampled (or at the one that starts the batch). Everything random is a function of the seed
+and the batch's number, so that a run that was killed ends with the same bits as one that was not.
+"""
+
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tiny_llm_rl import instruments
+from tiny_llm_rl._update import Batch, compiled, make_optimiser, sequence_log_probs, update
+from tiny_llm_rl.algorithm import advantages
+from tiny_llm_rl.checkpoint import load, save
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.correction import importance_weights
+from tiny_llm_rl.evaluate import evaluate
+from tiny_llm_rl.model import Transformer
+from tiny_llm_rl.rollout import sample
+from tiny_llm_rl.runlog import RunDirectory
+from tiny_llm_rl.selection import informative, select
+from tiny_llm_rl.tasks import Task, make
+from tiny_llm_rl.tokenizer import Tokenizer
+from tiny_llm_rl.weights import load_model, shipped
+
+__all__ = ["Outcome", "Run", "RunStatus", "load_base", "train"]
+
+
+class RunStatus(Enum):
+    """How a run ended; the value says what to do."""
+
+    FINISHED = "all batches are done"
+    STOPPED = "stopped on request after a whole batch; resume to go on"
+    NOT_FINITE = (
+        "the loss or a weight is not finite; the checkpoint before this batch is kept: lower learning_rate, or raise "
+        "tau"
+    )
+    DIVERGED = (
+        "a response's log-ratio passed diverge_at; the checkpoint before this batch is kept: lower learning_rate, "
+        "raise tau, or take fewer minibatches"
+    )
+    NO_SIGNAL = (
+        "every group had equal rewards; the checkpoint before this batch is kept: take more rollouts, or an easier or "
+        "harder task"
+    )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is left of a run.
+
+    Attributes:
+        status: how it ended.
+        model: the last good one.
+        batches: done.
+        records: one a batch, what `metrics.jsonl` holds.
+    """
+
+    status: RunStatus
+    model: Transformer
+    batches: int
+    records: list[dict[str, Any]] = field(repr=False)
+
+
+def load_base(name: str, difficulty: tuple[int, ...] = ()) -> tuple[Transformer, Task, Tokenizer]:
+    """A base model with its task, by the name of one that comes with the package or by path.
+
+    Raises:
+        ValueError: for a base that is not there or has another alphabet than its task.
+    """
+    model, record = load_model(Path(name) if name.endswith(".safetensors") else shipped(name))
+    task = make(record["task"], difficulty or tuple(record["difficulty"]))
+    if task.alphabet != record["alphabet"]:
+        raise ValueError(f"base {name!r} was made for another alphabet of task {task.name!r}; pretrain it again")
+    return model, task, Tokenizer(task.alphabet)
+
+
+def _texts(task: Task, config: TrainConfig, batch: int) -> list[str]:
+    rng = np.random.default_rng([config.seed, 3, batch])
+    return [task.prompt(rng) for _ in range(config.prompts * config.oversample)]
+
+
+def _memory() -> float:
+    """Peak bytes: of the device where it counts them, otherwise of the process."""
+    found = jax.local_devices()[0].memory_stats()
+    if found and "peak_bytes_in_use" in found:
+        return float(found["peak_bytes_in_use"])
+    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+
+
+class Run:
+    """A run in memory: `batch()` does one, `state` is what a checkpoint holds.
+
+    Args:
+        config: of the run.
+        base: the model to start from with its task and tokenizer; None loads what the config names.
+
+    Raises:
+        ValueError: for a base that is not there.
+    """
+
+    def __init__(self, config: TrainConfig, base: tuple[Transformer, Task, Tokenizer] | None = None) -> None:
+        """Set up; nothing is compiled before the first batch."""
+        self.config = config
+        model, self.task, self.tokenizer = base if base is not None else load_base(config.base, config.difficulty)
+        # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
+        self.model = jax.tree.map(jnp.copy, model)
+        self._compiled = compiled(config)
+        self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_array))
+        self.past = tuple(jax.tree.map(jnp.copy, model) for _ in range(config.lag))  # oldest first
+        self.done = 0
+        self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Everything that later batches depend on, beside `done`."""
+        return self.model, self.optimiser_state, self.past
+
+    @state.setter
+    def state(self, state: tuple[Any, ...]) -> None:
+        self.model, self.optimiser_state, self.past = state
+
+    def evaluation(self) -> dict[str, Any]:
+        """On the held-out prompts of the seed 0, whatever the seed of the run, so that runs are paired."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 2 * 10**6 + self.done)
+        found = evaluate(
+            self.model, self.task, self.tokenizer, key,
+            prompts=self.config.evaluation_prompts, samples=self.config.evaluation_samples,
+        )  # fmt: skip
+        return asdict(found)
+
+    def batch(self) -> tuple[RunStatus | None, dict[str, Any]]:
+        """One batch: a status when the run has to stop, in which case the state is that before it; and its record."""
+        config, n = self.config, self.config.rollouts
+        clock = [time.perf_counter()]
+
+        def phase() -> float:
+            clock.append(time.perf_counter())
+            return clock[-1] - clock[-2]
+
+        key = jax.random.fold_in(jax.random.key(config.seed), self.done)
+        texts = _texts(self.task, config, self.done)
+        prompts, lengths = map(jnp.asarray, self.tokenizer.rows(texts, self.task.prompt_slots))
+        sampler = self.past[0] if self.past else self.model
+        slots = self.task.response_slots
+        found = sample(sampler, prompts, lengths, jax.random.fold_in(key, 0), slots=slots, copies=n)
+        found.tokens.block_until_ready()
+        seconds = {"sample": phase()}
+        said = self.tokenizer.texts(np.asarray(found.tokens))
+        rewards = np.array([self.task.reward(texts[i // n], text) for i, text in enumerate(said)]).reshape(-1, n)
+        seconds["verify"] = phase()
+        signal_groups = np.asarray(informative(jnp.asarray(rewards)))
+        mask = np.asarray(found.mask)
+        record: dict[str, Any] = {
+            "batch": self.done,
+            "train_reward": float(rewards.mean()),
+            "groups_without_signal": float(1 - signal_groups.mean()),
+            "response_length": float(mask.sum() / mask.shape[0]),
+            "truncated": float((mask.all(-1) & (np.asarray(found.tokens)[:, -1] != 1)).mean()),
+            "entropy": float(np.asarray(found.entropy).sum(dtype=np.float64) / mask.sum()),
+        }
+        if not signal_groups.any():
+            return RunStatus.NO_SIGNAL, record
+        chosen = select(jnp.asarray(rewards), config.prompts, filtered=config.filter_groups)
+        rows = (np.asarray(chosen.index)[:, None] * n + np.arange(n)).ravel()
+        used = rewards[np.asarray(chosen.index)]
+        signal = advantages(config.algorithm, jnp.asarray(used, jnp.float32), config.tau, config.loss).ravel()
+        part = (
+            jnp.repeat(prompts[chosen.index], n, 0),
+            jnp.repeat(lengths[chosen.index], n),
+            found.tokens[rows],
+            found.mask[rows],
+        )
+        old_logp, weight = found.logp[rows], jnp.repeat(chosen.used.astype(jnp.float32), n)
+        if config.anchor == "current" and self.past:
+            anchor = sequence_log_probs(self.model, *part, config.minibatches)
+            weight = weight * importance_weights(
+                anchor.sum(-1), old_logp.sum(-1), correction=config.correction, cap=config.truncation
+            )
+            old_logp = anchor
+        batch = Batch(*part, old_logp, signal, weight)
+        before = jax.tree.map(jnp.copy, self.state)
+        given = (self._compiled, batch, jax.random.fold_in(key, 1))
+        model, state, trace = update(given, self.model, self.optimiser_state)
+        trace = jax.tree.map(np.asarray, trace)
+        seconds["update"] = phase()
+        after = sequence_log_probs(model, *part, config.minibatches)
+        log_ratio = np.asarray((after - old_logp).sum(-1), np.float64)
+        finite = np.isfinite(log_ratio).all() and np.isfinite(trace.loss).all()
+        past = (*self.past[1:], before[0]) if self.past else ()
+        if not finite or np.abs(log_ratio).max() > config.diverge_at:
+            self.state = before
+            return (RunStatus.DIVERGED if finite else RunStatus.NOT_FINITE), record
+        self.state = model, state, past
+        self.done += 1
+        self.totals["responses"] += rewards.size
+        self.totals["tokens_sampled"] += int(mask.sum())
+        self.totals["tokens_trained"] += config.epochs * int(mask[rows].sum())
+        size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
+        record |= {
+            "loss": float(trace.loss.mean()),
+            "gradient_norm": float(trace.gradient_norm.mean()),
+            "clip_fraction": float(trace.clip_fraction.mean()),
+            "signal_size": size,
+            "signal_over_log_ratio": size / rms if rms > 0 else None,
+            "largest_log_ratio_seen": float(trace.largest.max()),
+            **instruments.divergences(log_ratio),
+            **instruments.predicted(used, config.tau),
+            "by_pass_rate": instruments.step_by_pass_rate(used, log_ratio, config.tau),
+            **self.totals,
+        }
+        seconds["instruments"] = phase()
+        if self.done % config.evaluate_every == 0 or self.done == config.batches:
+            record["evaluation"] = self.evaluation()
+        seconds["evaluate"] = phase()
+        return None, record | {"seconds": seconds, "peak_memory": _memory()}
+
+
+def train(
+    config: TrainConfig,
+    directory: RunDirectory | None = None,
+    *,
+    base: tuple[Transformer, Task, Tokenizer] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    report: Callable[[dict[str, Any]], None] = lambda record: None,
+) -> Outcome:
+    """Train, or go on training where the directory holds a checkpoint.
+
+    Args:
+        config: of the run.
+        directory: where metrics, checkpoints and the summary go; None keeps nothing.
+        base: the model to start from with its task and tokenizer; None loads what the config names.
+        stop: asked after every batch; True ends the run there, to be resumed.
+        report: called with every record.
+
+    Returns:
+        `Outcome`. After a failure its model, and the checkpoint, are those before the failed batch.
+
+    Raises:
+        ValueError: for a base that is not there or a damaged checkpoint.
+    """
+    run = Run(config, base)
+    if directory is not None and directory.checkpoint.exists():
+        run.state, head = load(directory.checkpoint, run.state)
+        run.done, run.totals = head["batch"], head["totals"]
+    records: list[dict[str, Any]] = []
+    if directory is not None:
+        directory.rewind(run.done)
+        records = directory.records()
+    status = RunStatus.FINISHED
+    while run.done < config.batches:
+        failed, record = run.batch()
+        records.append(record)
+        if directory is not None:
+            directory.log(record)
+            if failed is None:
+                save(directory.checkpoint, run.state, {"batch": run.done, "totals": run.totals})
+        report(record)
+        if failed is not None or (run.done < config.batches and stop()):
+            status = failed or RunStatus.STOPPED
+            break
+    if directory is not None and status is not RunStatus.STOPPED:
+        last = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
+        directory.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
+    return Outcome(status, run.model, run.done, records)

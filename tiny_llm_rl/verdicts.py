@@ -1,0 +1,156 @@
+"""What a comparison shows: accuracies with intervals, and ratios to the base and to PMD-mean, in numbers and in words.
+
+Seeds are the units: an interval of a mean over seeds is Student's, at 95 %, and a claim is called shown only when the
+whole interval is on its side. With one seed the interval is that of its evaluation prompts.
+"""
+
+import math
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from tiny_llm_rl.experiments import Preset
+
+__all__ = ["COLUMNS", "mean_interval", "rows", "sentences", "table"]
+
+COLUMNS: Final = (
+    "arm",
+    "accuracy",
+    "95 % interval",
+    "seeds",
+    "over base",
+    "over PMD-mean",
+    "tokens",
+    "entropy",
+    "ended",
+)
+FloatArray = NDArray[np.float64]
+
+
+def mean_interval(values: FloatArray) -> tuple[float, float, float]:
+    """Mean and Student's 95 % interval of independent values; NaN ends for a single one.
+
+    >>> mean_interval(np.array([1.0, 2.0, 3.0]))[0]
+    2.0
+    """
+    n = values.size
+    mean = float(values.mean())
+    if n < 2:
+        return mean, math.nan, math.nan
+    half = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def table(chosen: Preset, arrays: dict[str, FloatArray]) -> dict[str, Any]:
+    """Numbers of a preset's arms, from `experiments.collected`; the first arm is the reference (PMD-mean).
+
+    Returns:
+        base (accuracy and interval of the untrained model), and arms: a dict for each.
+    """
+    base = base_accuracy(chosen)
+    reference = arrays["accuracy"][0]
+    arms = []
+    for index, arm in enumerate(chosen.arms):
+        accuracy = arrays["accuracy"][index]
+        done = np.isfinite(accuracy)
+        mean, low, high = mean_interval(accuracy[done]) if done.any() else (math.nan,) * 3
+        if done.sum() == 1:
+            low, high = float(arrays["accuracy_low"][index][done][0]), float(arrays["accuracy_high"][index][done][0])
+        arms.append(
+            {
+                "arm": arm.name,
+                "title": arm.title,
+                "accuracy": mean,
+                "interval": (low, high),
+                "by_seed": accuracy,
+                "over_base": mean / base["accuracy"],
+                "over_reference": mean / float(np.nanmean(reference)),
+                "length": float(np.nanmean(arrays["eval_length"][index])) if done.any() else math.nan,
+                "entropy": float(np.nanmean(arrays["eval_entropy"][index])) if done.any() else math.nan,
+                "ended": int(np.nansum(arrays["finished"][index])),
+            }
+        )
+    return {"base": base, "arms": arms}
+
+
+def base_accuracy(chosen: Preset) -> dict[str, Any]:
+    """Of the base model on the prompts that the arms are evaluated on."""
+    import jax
+
+    from tiny_llm_rl.evaluate import evaluate
+    from tiny_llm_rl.train import load_base
+
+    config = chosen.arms[0].config
+    model, task, tokenizer = load_base(config.base, config.difficulty)
+    found = evaluate(model, task, tokenizer, jax.random.key(0), prompts=config.evaluation_prompts, samples=4)
+    return {
+        "accuracy": found.average, "interval": found.average_interval, "length": found.length, "entropy": found.entropy
+    }  # fmt: skip
+
+
+def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
+    """The table as text, the base first."""
+
+    def spread(pair: tuple[float, float]) -> str:
+        return f"{pair[0]:.3f} ... {pair[1]:.3f}"
+
+    base = found["base"]
+    lines: list[tuple[str, ...]] = [
+        (
+            "base",
+            f"{base['accuracy']:.3f}",
+            spread(base["interval"]),
+            "",
+            "1",
+            "",
+            f"{base['length']:.1f}",
+            f"{base['entropy']:.2f}",
+            "",
+        )
+    ]
+    for arm in found["arms"]:
+        lines.append(
+            (
+                arm["arm"], f"{arm['accuracy']:.3f}", spread(arm["interval"]),
+                " ".join(f"{value:.3f}" for value in arm["by_seed"]), f"{arm['over_base']:.2f}",
+                f"{arm['over_reference']:.2f}", f"{arm['length']:.1f}", f"{arm['entropy']:.2f}", str(arm["ended"]),
+            )
+        )  # fmt: skip
+    return lines
+
+
+def sentences(found: dict[str, Any]) -> list[str]:
+    """What the numbers say about the paper's claims: shown, not shown or reversed.
+
+    >>> arm = dict(accuracy=0.4, interval=(0.38, 0.42), over_base=4.0, over_reference=1.0)
+    >>> low = dict(arm, arm="part", accuracy=0.05, interval=(0.03, 0.07), over_base=0.5, over_reference=0.125)
+    >>> base = dict(accuracy=0.1, interval=(0.09, 0.11))
+    >>> for line in sentences({"base": base, "arms": [dict(arm, arm="mean"), low]}):
+    ...     print(line)
+    mean above twice its base: shown (0.380 ... 0.420 against 0.200)
+    part below its base: shown (0.030 ... 0.070 against 0.100)
+    part below .6 of mean: shown (0.030 ... 0.070 against 0.240)
+    """
+    base, arms = found["base"], found["arms"]
+    lines = []
+
+    def verdict(text: str, arm: dict[str, Any], bound: float, *, above: bool) -> None:
+        low, high = arm["interval"]
+        if above:
+            word = "shown" if low > bound else "reversed" if high < bound else "not shown"
+        else:
+            word = "shown" if high < bound else "reversed" if low > bound else "not shown"
+        lines.append(f"{text}: {word} ({low:.3f} ... {high:.3f} against {bound:.3f})")
+
+    reference = arms[0]
+    verdict(f"{reference['arm']} above twice its base", reference, 2 * base["accuracy"], above=True)
+    for arm in arms[1:]:
+        if arm["arm"] in ("part", "part3"):
+            verdict(f"{arm['arm']} below its base", arm, base["accuracy"], above=False)
+        if arm["arm"] in ("part", "none"):
+            verdict(f"{arm['arm']} below .6 of {reference['arm']}", arm, 0.6 * reference["accuracy"], above=False)
+        if arm["arm"] in ("grpo", "gspo"):
+            verdict(f"{arm['arm']} below {reference['arm']}", arm, reference["accuracy"], above=False)
+    return lines
