@@ -30,6 +30,7 @@ from pmdtheory.update import mixed_update as mixed_update
 if TYPE_CHECKING:
     from pmdtheory import claims as claims
     from pmdtheory import figures as figures
+    from pmdtheory import variants as variants
     from pmdtheory.claims import CLAIMS as CLAIMS
     from pmdtheory.claims import Certificate as Certificate
     from pmdtheory.claims import Claim as Claim
@@ -46,11 +47,12 @@ _LAZY = {
     "check": "pmdtheory.claims",
     "claims": "",
     "figures": "",
+    "variants": "",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Load the registry of claims or of figures on first use."""
+    """Load the registry of claims, of figures or of variants on first use."""
     if name not in _LAZY:
         raise AttributeError(f"module 'pmdtheory' has no attribute {name!r}")
     if _LAZY[name]:

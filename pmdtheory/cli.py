@@ -1,4 +1,4 @@
-"""The command line: `pmdtheory verify | figures | update | claims`. The only file that prints, writes or exits."""
+"""`pmdtheory verify | figures | update | claims | variants`. The only file that prints, writes or exits."""
 
 import errno
 import io
@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -231,11 +233,70 @@ class Claims:
         return 0
 
 
+@dataclass(frozen=True)
+class Variants:
+    """Say which PMD a loss is: the public ones in a table, and your own from a file, with a verdict in words.
+
+    Example: `pmdtheory variants --file my_loss.py:loss`. Exit status 0 whatever the verdict; `--json` holds it.
+    """
+
+    names: Positional[tuple[str, ...]] = ()
+    """Rows such as kimi; all of them when none is given, or only your own loss with --file."""
+    file: str | None = None
+    """PATH.py:FUNCTION, a loss(logp[G,n,T], old_logp[G,n,T], rewards[G,n], mask[G,n,T]) -> scalar. The file is run."""
+    group_size: int = 4
+    """Rollouts of a group."""
+    tau_hint: float | None = None
+    """Rough size of tau, reward units, when it is far from 0.01 ... 1."""
+    library: Literal["numpy", "jax", "torch"] | None = None
+    """What the loss of --file is written for; found out by itself."""
+    json: bool = False
+    """Print JSON, and nothing else, to standard output."""
+
+    def run(self) -> int:
+        """Exit status 0."""
+        from pmdtheory.variants import VARIANTS, classify, load_loss
+        from pmdtheory.variants._report import TITLES, variants_data, variants_row
+
+        known = {variant.name: variant for variant in VARIANTS}
+        for name in self.names:
+            if name not in known:
+                raise ValueError(f"unknown variant {name!r}; choose from {', '.join(known)}")
+        tasks: list[tuple[str, Callable[..., Any], str | None]] = []
+        tasks += [(name, known[name].loss, known[name].library) for name in dict.fromkeys(self.names)]
+        if self.file is not None:
+            tasks.append((self.file.rpartition(":")[2], load_loss(self.file), self.library))
+        elif not self.names:
+            tasks = [(row.name, row.loss, row.library) for row in VARIANTS if find_spec(row.library)]
+        found, start = {}, time.perf_counter()
+        with _progress("variants", len(tasks)) as advance:
+            for name, loss, library in tasks:
+                advance(name)
+                found[name] = classify(loss, group_size=self.group_size, tau_hint=self.tau_hint, library=library)
+        if self.json:
+            print(variants_data(found, time.perf_counter() - start))
+            return 0
+        shown = range(len(TITLES)) if _width() >= _WIDE else (0, 1, 2, 4)
+        table = Table(title=f"groups of {self.group_size}; tau in reward units", title_justify="left")
+        for column in shown:
+            table.add_column(TITLES[column])
+        for name, one in found.items():
+            table.add_row(*(variants_row(name, one)[column] for column in shown))
+        print(_rendered(table), end="")
+        for name, one in found.items():
+            print(f"\n{name}: {one.verdict}")
+        for row in VARIANTS if not self.names and self.file is None else ():
+            if row.name not in found:
+                print(f"\n{row.name}: not probed, since it needs {row.library}")
+        return 0
+
+
 Command = (
     Annotated[Verify, subcommand("verify")]
     | Annotated[Figures, subcommand("figures")]
     | Annotated[Step, subcommand("update")]
     | Annotated[Claims, subcommand("claims")]
+    | Annotated[Variants, subcommand("variants")]
 )
 
 

@@ -24,7 +24,7 @@ from pmdtheory.claims import CLAIMS
 from tests.tolerances import REFERENCE
 
 LAW = ["--policy", "0.7", "0.2", "0.1", "--reward", "0", "0", "1", "--tau", "0.1"]
-COMMANDS = ("verify", "figures", "update", "claims")
+COMMANDS = ("verify", "figures", "update", "claims", "variants")
 
 
 @pytest.fixture
@@ -627,7 +627,10 @@ def test_help_lists_the_commands(pmdtheory):
         assert command in out
 
 
-@pytest.mark.parametrize("kind", [cli.Verify, cli.Figures, cli.Step, cli.Claims], ids=lambda kind: kind.__name__)
+KINDS = [cli.Verify, cli.Figures, cli.Step, cli.Claims, cli.Variants]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 def test_the_examples_parse(kind):
     (example,) = re.findall(r"Example: `([^`]*)`", kind.__doc__)
     program, *arguments = shlex.split(example)

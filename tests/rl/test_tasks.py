@@ -103,6 +103,15 @@ def test_tokens_come_back_as_text(texts):
     assert rows.max() < tokenizer.size
 
 
+def test_a_task_with_too_few_prompts_is_refused():
+    class Single(tasks.DigitSum):
+        def draw(self, rng):
+            return "1+1="
+
+    task, rng, empty = Single(), np.random.default_rng(0), not tasks.held_out("1+1=")
+    refused(ValueError, lambda: task.prompt(rng, evaluation=empty), "digit-sum", "10000")
+
+
 def test_difficulty_decides_the_prompts():
     rng = np.random.default_rng(0)
     assert {tasks.make("digit-sum", (3,)).prompt(rng).count("+") for _ in range(20)} == {2}

@@ -9,6 +9,7 @@ import numpy as np
 __all__ = ["HELD_OUT", "Task", "held_out"]
 
 HELD_OUT: Final = 8  # one prompt in so many is kept for evaluation
+_TRIES: Final = 10_000
 
 
 def held_out(prompt: str) -> bool:
@@ -53,6 +54,9 @@ class Task(ABC):
     def prompt(self, rng: np.random.Generator, *, evaluation: bool = False) -> str:
         """A prompt for training, or one for evaluation: the two sets share none.
 
+        Raises:
+            ValueError: for a task with so few prompts that one of the sets is empty.
+
         >>> import numpy as np
         >>> from tiny_llm_rl.tasks import make
         >>> task, rng = make("digit-sum"), np.random.default_rng(0)
@@ -60,7 +64,9 @@ class Task(ABC):
         >>> train & kept
         set()
         """
-        while True:
+        for _ in range(_TRIES):
             found = self.draw(rng)
             if held_out(found) == evaluation:
                 return found
+        kept = "held-out" if evaluation else "training"
+        raise ValueError(f"task {self.name!r} has no {kept} prompt among {_TRIES} draws; give it more prompts")

@@ -1,0 +1,198 @@
+"""The commands of the language model, run as a user runs them; killed runs go on to the same weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from tests.wrong import refused
+from tiny_llm_rl import experiments, verdicts
+from tiny_llm_rl.cli import main
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.model import ModelConfig, Transformer
+from tiny_llm_rl.sink import make_sink
+from tiny_llm_rl.tasks import make
+from tiny_llm_rl.tokenizer import Tokenizer
+from tiny_llm_rl.weights import load_model, save_model
+
+pytestmark = pytest.mark.jax
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A uniform model of sums of two digits: about one response in 4,000 is right, a few in each batch of 8,192."""
+    task = make("digit-sum", (2,))
+    model = Transformer(ModelConfig(Tokenizer(task.alphabet).size, 8, 1, 1), jax.random.key(0))
+    path = tmp_path_factory.mktemp("base") / "two.safetensors"
+    save_model(path, model, {"task": task.name, "difficulty": [2], "alphabet": task.alphabet})
+    return str(path)
+
+
+def arguments(base, out, *more):
+    return [
+        "train", "--out", str(out), "--base", base, "--prompts", "1024", "--rollouts", "8", "--batches", "4",
+        "--minibatches", "2", "--evaluation-prompts", "8", "--learning-rate", "1e-2", *more,
+    ]  # fmt: skip
+
+
+def weights(folder):
+    model, _ = load_model(folder / "model.safetensors")
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(model)]
+
+
+def started(*command):
+    return subprocess.Popen(
+        [sys.executable, "-m", "tiny_llm_rl", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(base, tmp_path, capsys):
+    assert main(arguments(base, tmp_path / "straight", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == "FINISHED"
+    for number, code in ((signal.SIGKILL, -9), (signal.SIGTERM, 143)):
+        out = tmp_path / number.name
+        process = started(*arguments(base, out, "--batches", "4"))
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoint.npz").exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(number)
+        said = process.communicate(timeout=60)[1]
+        assert process.returncode in (code, 0), said  # 0 where it was done before the signal came
+        assert main(arguments(base, out, "--resume", "--json")) == 0
+        capsys.readouterr()
+        assert weights(out) == weights(tmp_path / "straight")
+
+
+def test_the_shipped_base_answers(capsys):
+    assert main(["sample", "digit-sum", "3+4+5+6=", "9+9+9+9=", "--samples", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["samples"]
+    assert [row["prompt"] for row in found] == ["3+4+5+6="] * 2 + ["9+9+9+9="] * 2
+    task = make("digit-sum")
+    for row in found:
+        assert row["reward"] == task.reward(row["prompt"], row["response"])
+        assert row["log_probability"] < 0
+    assert main(["sample", "digit-sum", "3+="]) == 0
+    assert "not a prompt" in capsys.readouterr().out
+
+
+def test_bad_input_is_one_line(base, tmp_path, capsys):
+    for command, fragments in (
+        (["train", "--out", str(tmp_path / "x"), "--tau", "-1"], ("tau", "-1")),
+        (["train", "--out", str(tmp_path / "x"), "--base", "nobody"], ("nobody", "digit-sum")),
+        (["train", "--out", str(tmp_path / "x"), "--algorithm", "ppo"], ("ppo", "pmd-mean")),
+        (["train", "--out", str(tmp_path / "x"), "--base", base, "--sink", "paper"], ("sink", "paper")),
+        (["pretrain", "--out", str(tmp_path / "x.bin")], (".safetensors",)),
+        (["pretrain", "--out", str(tmp_path / "no/x.safetensors")], ("no folder",)),
+        (["sample", "digit-sum", "3+x="], ("alphabet", "x")),
+        (["sample", "digit-sum"], ("prompts",)),
+        (["reproduce", "--preset", "all"], ("preset", "cpu-quick")),
+    ):
+        assert main(command) == 2, command
+        said = capsys.readouterr().err
+        assert said.count("\n") == 1
+        for fragment in fragments:
+            assert fragment in said
+    assert not (tmp_path / "x").exists()
+
+
+def test_presets_are_fair():
+    """Arms of a preset differ in the algorithm and what belongs to it, and in nothing else."""
+    own = {"algorithm", "tau", "loss"}
+    for chosen in experiments.PRESETS.values():
+        first = chosen.arms[0].config
+        assert first.algorithm == "pmd-mean"
+        assert len({arm.name for arm in chosen.arms}) == len(chosen.arms)
+        for arm in chosen.arms:
+            odd = {
+                name for name in TrainConfig.__dataclass_fields__ if getattr(arm.config, name) != getattr(first, name)
+            }
+            assert odd <= own, arm.name
+
+
+def write_run(folder, rewards, accuracy):
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"status": "FINISHED"}))
+    lines = [json.dumps({"batch": i, "train_reward": r}) for i, r in enumerate(rewards)]
+    lines[-1] = json.dumps(
+        {
+            "batch": len(rewards) - 1,
+            "train_reward": rewards[-1],
+            "evaluation": {
+                "average": accuracy, "average_interval": [accuracy - 0.1, accuracy + 0.1],
+                "length": 9.0, "entropy": 0.5,
+            },
+        }
+    )  # fmt: skip
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def test_runs_are_collected_with_every_seed(tmp_path):
+    chosen = experiments.preset("cpu-quick")
+    for a, arm in enumerate(chosen.arms):
+        for seed in range(chosen.seeds):
+            write_run(tmp_path / f"{arm.name}-{seed}", [0.1, 0.2 + a], 0.1 * a + 0.01 * seed)
+    found = experiments.collected(chosen, tmp_path, ["train_reward"])
+    assert found["train_reward"].shape == (4, 3, 30)
+    assert found["train_reward"][2, 1, :2].tolist() == [0.1, 2.2]
+    assert np.isnan(found["train_reward"][:, :, 2:]).all()
+    np.testing.assert_allclose(found["accuracy"], 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(3))
+    (tmp_path / "grpo-2" / "summary.json").unlink()
+    refused(ValueError, lambda: experiments.collected(chosen, tmp_path, []), "grpo-2", "has not ended")
+
+
+def test_intervals_are_students():
+    mean, low, high = verdicts.mean_interval(np.array([0.4, 0.5, 0.6]))
+    assert (round(mean, 12), round(high - mean, 6)) == (0.5, round(4.302653 * 0.1 / 3**0.5, 6))
+    assert high - mean == pytest.approx(mean - low)
+
+
+def test_verdicts_can_say_no():
+    base = {"accuracy": 0.2, "interval": (0.19, 0.21)}
+
+    def said(name, low, high):
+        reference = {"arm": "mean", "accuracy": 0.5, "interval": (0.48, 0.52)}
+        arm = {"arm": name, "accuracy": (low + high) / 2, "interval": (low, high)}
+        return verdicts.sentences({"base": base, "arms": [reference, arm]})
+
+    assert "mean above twice its base: shown" in said("grpo", 0.3, 0.4)[0]
+    assert "grpo below mean: shown" in said("grpo", 0.3, 0.4)[1]
+    assert "grpo below mean: reversed" in said("grpo", 0.55, 0.6)[1]
+    assert "grpo below mean: not shown" in said("grpo", 0.45, 0.6)[1]
+    assert "part below its base: reversed" in said("part", 0.3, 0.4)[1]
+    assert "none below .6 of mean: not shown" in said("none", 0.2, 0.4)[1]
+
+
+def test_a_sink_gets_every_number(tmp_path, monkeypatch):
+    import types
+
+    written = []
+
+    class Writer:
+        def __init__(self, folder):
+            written.append(folder)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *found):
+            written.append("closed")
+
+        def add_scalar(self, name, value, step):
+            written.append((name, value, step))
+
+    module = types.ModuleType("tensorboardX")
+    module.SummaryWriter = Writer
+    monkeypatch.setitem(sys.modules, "tensorboardX", module)
+    monkeypatch.setattr("tiny_llm_rl.sink.find_spec", lambda name: module)
+    with make_sink("tensorboard", tmp_path) as write:
+        write({"batch": 3, "reward": 0.5, "text": "x", "seconds": {"sample": 1.5}})
+    assert written[1:] == [("batch", 3.0, 3), ("reward", 0.5, 3), ("seconds/sample", 1.5, 3), "closed"]
+    monkeypatch.setattr("tiny_llm_rl.sink.find_spec", lambda name: None)
+    refused(ValueError, lambda: make_sink("tensorboard", tmp_path), "tensorboard", "not installed")
+    assert os.listdir(tmp_path) == []
