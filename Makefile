@@ -21,7 +21,7 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-torch lint types bench reproduce reproduce-quick notebooks figures lock clean
+.PHONY: help setup test test-torch lint types bench gpu reproduce reproduce-quick notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
@@ -32,6 +32,7 @@ help:
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
 	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
 	@echo 'bench            benchmarks, into .benchmarks/'
+	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'notebooks        run the notebooks'
 	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
 	@echo 'clean            remove .venv, caches and build outputs'
@@ -66,7 +67,7 @@ $(TORCH_STAMP):
 	@touch $@
 
 test-torch: $(TORCH_STAMP)
-	$(TORCH)/python -m pytest tests/rl/test_losses_torch.py -m torch $(PYTEST_FLAGS)
+	$(TORCH)/python -m pytest tests/rl/test_losses_torch.py tests/variants/test_classify_torch.py -m torch $(PYTEST_FLAGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -78,6 +79,11 @@ types: $(STAMP)
 bench: $(STAMP)
 	@mkdir -p .benchmarks
 	$(BIN)/pytest tests/benchmarks -p no:xdist --benchmark-only --benchmark-json=.benchmarks/latest.json $(PYTEST_FLAGS)
+
+# Installs nothing: PYTHON needs numpy, scipy, jax, equinox and optax. What has a result in OUT is not run again.
+gpu:
+	$(PYTHON) -m tests.benchmarks.gpu --out "$(or $(OUT),tests/benchmarks/results)" \
+		$(if $(PART),--part $(PART)) $(if $(SIZE),--size $(SIZE))
 
 reproduce: $(STAMP)
 	$(BIN)/pmdtheory verify $(REPRODUCE_FLAGS)

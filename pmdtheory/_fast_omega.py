@@ -1,29 +1,15 @@
-r"""Elementary functions of the JAX engine: Wright omega, the tilt, \(e^x - 1 - x\), and sums in one pass."""
+r"""Elementary functions of the JAX engine: Wright omega, the tilt, and \(e^x - 1 - x\)."""
 
 import math
-from collections.abc import Callable
-from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
-__all__ = [
-    "NEAR",
-    "exp_remainder",
-    "exp_remainder_near",
-    "folded",
-    "folded_smoothly",
-    "largest",
-    "omega",
-    "tilt",
-    "tilt_and_pull",
-    "totals",
-]
+__all__ = ["NEAR", "exp_remainder", "exp_remainder_near", "omega", "omega_once", "tilt", "tilt_and_pull"]
 
 _COEFFICIENTS: Final = tuple(1.0 / math.factorial(k) for k in range(15, 1, -1))
-_LANES: Final = 1024
 NEAR: Final = 0.5
 """Below this size \\(e^x - 1 - x\\) is summed as a series; above it is subtracted."""
 
@@ -47,35 +33,57 @@ def tilt(x: Array, u: Array, *, wide: bool = False) -> Array:
     return tilt_and_pull(x, u, wide=wide)[0]
 
 
+def log_omega_start(z: Array) -> Array:
+    """Log omega(z) for -40 <= z <= 1e30 within a few 1e-6, computed in float32 whatever the dtype.
+
+    Three starts, each within .04, then a step of fourth order.
+    """
+    z = jnp.clip(z, -1e30, 1e30).astype(jnp.float32)
+    low = jnp.exp(jnp.clip(z, -80.0, 0.0))
+    d = z - 1.0
+    top = jnp.maximum(z, 1.0)
+    log = jnp.log(top)
+    high = log - log / (1.0 + top)  # one Newton step from log z
+    middle = d * (0.5 - d * (1.0 / 16.0 - d * (1.0 / 192.0)))  # Taylor series at omega(1) = 1
+    y = jnp.where(z < -1.5, z - low / (1.0 + low), jnp.where(z < 2.5, middle, high))
+    return y + _correction(z, y, jnp.exp(y))[0]
+
+
+def _correction(target: Array, y: Array, w: Array) -> tuple[Array, Array, Array]:
+    """The Fritsch-Shafer-Crowley step for y + w = target, w = e^(y + constant), with w/(1 + w) and 1/(1 + w) before."""
+    inverse = 1.0 / (1.0 + w)
+    q = w * inverse
+    delta = (target - y - w) * inverse
+    return delta * (1.0 - delta * (0.5 * q - delta * (0.5 * q * q - q * (1.0 / 6.0)))), q, inverse
+
+
+def omega_once(z: Array) -> Array:
+    r"""\(\omega(z)\) for z <= 1e30 by one exponential of full precision; absolute error a few eps max(1, |z|)."""
+    y = jnp.where(z < -40.0, z, log_omega_start(z).astype(z.dtype))
+    w = jnp.exp(y)
+    delta, _, _ = _correction(z, y, w)
+    return w * (1.0 + delta * (1.0 + delta * (0.5 + delta * (1.0 / 6.0))))
+
+
 def tilt_and_pull(x: Array, u: Array, *, wide: bool = False) -> tuple[Array, Array]:
     r"""Solve \(v + w = x\), \(w = e^{u + v}\), for v, elementwise and without branches; also \(w/(1+w) = -dv/du\).
 
-    Three starts, each within .04 of the solution, then two steps of fourth order (the Fritsch-Shafer-Crowley step in
-    the unknown log omega), of which the first leaves 1e-6 and the second rounding.
+    A start in float32, then one step of fourth order in the unknown log omega, which leaves rounding.
 
     Args:
         x: `[...]`, nats.
         u: `[...]`, nats; -inf gives v = x.
-        wide: whether x + u may exceed 1e30; the start's logarithm is then taken in the precision of x.
+        wide: whether x + u may exceed 1e30.
     """
     z = x + u
-    low = jnp.exp(jnp.clip(z, -80.0, 0.0).astype(jnp.float32)).astype(x.dtype)
-    low = jnp.where(z < -80.0, 0.0, low)
-    d = z - 1.0
-    top = jnp.maximum(z, 1.0)
-    log = jnp.log(top) if wide else jnp.log(jnp.minimum(top, 1e30).astype(jnp.float32)).astype(x.dtype)
-    high = log - log / (1.0 + 1.0 / top) / top  # one Newton step from log z
-    middle = d * (0.5 - d * (1.0 / 16.0 - d * (1.0 / 192.0)))  # Taylor series at omega(1) = 1
-    v = jnp.where(z < -1.5, x - low / (1.0 + low), jnp.where(z < 2.5, middle, high) - u)
-    pull = jnp.zeros_like(v)
-    for _ in range(2):
-        w = jnp.exp(v + u)
-        inverse = 1.0 / (1.0 + w)
-        q = w * inverse
-        delta = (x - v - w) * inverse
-        v = v + delta * (1.0 - delta * (0.5 * q - delta * (0.5 * q * q - q * (1.0 / 6.0))))
-        pull = q + q * inverse * delta
-    return v, pull
+    start = log_omega_start(z).astype(x.dtype)
+    if wide:
+        start = jnp.where(z > 1e30, jnp.log(jnp.maximum(z, 1.0)), start)
+    # where omega is small v is next to x, and may be next to zero: its digits are those of x less omega
+    low = jnp.where(z < -80.0, 0.0, jnp.exp(jnp.clip(z, -80.0, 0.0).astype(jnp.float32)).astype(x.dtype))
+    v = jnp.where(z < -4.0, x - low * (1.0 - low * (1.0 - 1.5 * low)), start - u)
+    delta, q, inverse = _correction(x, v, jnp.exp(v + u))
+    return v + delta, q + q * inverse * delta
 
 
 @jax.custom_jvp
@@ -99,87 +107,3 @@ def _omega_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Ar
     value = omega(*primals)
     slope = jnp.where(value > 1.0, 1.0 / (1.0 + 1.0 / jnp.where(value > 1.0, value, 1.0)), value / (1.0 + value))
     return value, slope * tangents[0]
-
-
-def _add(left: Any, right: Any) -> Any:
-    return tuple(a + b for a, b in zip(left, right, strict=True))
-
-
-@jax.custom_jvp
-def totals(*terms: Array) -> tuple[Array, ...]:
-    """Sums `[N]` of several arrays `[A, N]` over their first axis, in one pass that fuses with what makes them."""
-    whole = terms[0].shape[0] // _LANES * _LANES
-    if whole < 4 * _LANES:
-        return _reduced(terms)
-    # partial sums keep float32's digits over a million terms
-    parts = _reduced(tuple(term[:whole].reshape(-1, _LANES, *term.shape[1:]) for term in terms))
-    rest = _reduced(tuple(term[whole:] for term in terms))
-    return _add(_reduced(parts), rest)  # type: ignore[no-any-return]
-
-
-def largest(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-    """Maxima `[N]` over the first axis of what an elementwise function makes of arrays `[A, N]`; see `folded`."""
-    block = _block(arrays[0])
-    if block == 0:
-        return tuple(jnp.max(part, axis=0) for part in function(*arrays))
-    whole = arrays[0].shape[0] // block * block
-    shaped = tuple(array[:whole].reshape(-1, block, *array.shape[1:]) for array in arrays)
-
-    def raise_to(tops: tuple[Array, ...], parts: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
-        return tuple(map(jnp.maximum, tops, function(*parts))), None
-
-    # the last places are seen twice, which a maximum does not mind
-    tops, _ = lax.scan(raise_to, tuple(function(*(array[-block:] for array in arrays))), shaped)
-    return tuple(jnp.max(top, axis=0) for top in tops)
-
-
-def _block(array: Array) -> int:
-    """How many actions a block holds; 0 for one kernel over everything."""
-    block = max(_LANES, 4 * _LANES // max(1, math.prod(array.shape[1:])))
-    return block if jax.default_backend() == "cpu" and array.shape[0] >= 2 * block else 0
-
-
-def folded(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-    """Sums `[N]` over the first axis of what an elementwise function makes of arrays `[A, N]`.
-
-    Processors want long axes in blocks that stay in the cache, with one partial sum per place: there the compiler
-    vectorises everything. Accelerators want one kernel.
-    """
-    block = _block(arrays[0])
-    if block == 0:
-        return totals(*function(*arrays))
-    whole = arrays[0].shape[0] // block * block
-    shaped = tuple(array[:whole].reshape(-1, block, *array.shape[1:]) for array in arrays)
-    kinds = jax.eval_shape(function, *(part[0] for part in shaped))
-
-    def add(sums: tuple[Array, ...], parts: tuple[Array, ...]) -> tuple[tuple[Array, ...], None]:
-        return _add(sums, function(*parts)), None
-
-    sums, _ = lax.scan(add, tuple(jnp.zeros(kind.shape, kind.dtype) for kind in kinds), shaped)
-    return _add(_reduced(sums), _reduced(function(*(array[whole:] for array in arrays))))  # type: ignore[no-any-return]
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def folded_smoothly(function: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-    """`folded` for a function that holds no tracers, with derivatives."""
-    return folded(function, *arrays)
-
-
-@folded_smoothly.defjvp
-def _folded_jvp(
-    function: Callable[..., tuple[Array, ...]], primals: tuple[Array, ...], tangents: tuple[Array, ...]
-) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    _, moved = jax.jvp(function, primals, tangents)
-    return folded_smoothly(function, *primals), tuple(jnp.sum(part, axis=0) for part in moved)
-
-
-def _reduced(terms: tuple[Array, ...]) -> tuple[Array, ...]:
-    if len(terms) == 1:
-        return (jnp.sum(terms[0], axis=0),)
-    zeros = tuple(jnp.zeros((), term.dtype) for term in terms)
-    return tuple(lax.reduce(terms, zeros, _add, (0,)))
-
-
-@totals.defjvp
-def _totals_jvp(primals: tuple[Array, ...], tangents: tuple[Array, ...]) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
-    return totals(*primals), tuple(jnp.sum(tangent, axis=0) for tangent in tangents)

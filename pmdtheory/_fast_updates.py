@@ -6,9 +6,13 @@ import numpy as np
 from jax import Array, lax
 from jax.typing import ArrayLike
 
+from pmdtheory._fast_batches import in_blocks
+from pmdtheory._fast_inputs import Laid, Prepared, lay, normalised, prepare
+from pmdtheory._fast_large import LARGE, large
+from pmdtheory._fast_law import Law, log_mean
 from pmdtheory._fast_omega import omega
-from pmdtheory._fast_root import Law, log_mean, root
-from pmdtheory._fast_step import BatchStep, Code, Prepared, finish, lay, normalised, prepare
+from pmdtheory._fast_root import Root, root
+from pmdtheory._fast_step import BatchStep, Code, finish
 
 __all__ = ["jitted_baseline", "jitted_kl", "jitted_mean", "jitted_mismatched", "jitted_omega"]
 
@@ -17,7 +21,10 @@ jitted_omega = jax.jit(omega)
 
 @jax.jit
 def jitted_kl(log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, mask: ArrayLike | None) -> BatchStep:
-    laid = lay(log_policy, reward, tau, mask)
+    return in_blocks(_ideal, *lay(log_policy, reward, tau, mask))
+
+
+def _ideal(laid: Laid, shape: tuple[int, ...]) -> BatchStep:
     problem = prepare(laid)
     zero = jnp.zeros_like(problem.mean)
     gap = log_mean(problem.law, problem.advantage, zero)
@@ -25,33 +32,41 @@ def jitted_kl(log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, mask: Ar
     depth = jnp.where(problem.alive, problem.reward - best, 0.0) / problem.tau
     far = depth - log_mean(problem.law, depth, (problem.mean - best) / problem.tau)
     v = jnp.where(gap < 1.0, problem.advantage - gap, far)
-    return finish(problem, laid.shape, v, zero, problem.mean / problem.tau + gap, gap, jnp.zeros_like(zero))
+    return finish(problem, shape, v, zero, problem.mean / problem.tau + gap, gap, jnp.zeros_like(zero))
 
 
 @jax.jit
 def jitted_mean(log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, mask: ArrayLike | None) -> BatchStep:
-    laid = lay(log_policy, reward, tau, mask)
-    problem = prepare(laid)
-    zero = jnp.zeros_like(problem.mean)
-    v, multiplier, converged = root(problem.law, problem.advantage, None, zero, zero, zero)
-    code = jnp.where(converged > 0.0, Code.SOLVED, Code.MAX_STEPS)
-    return finish(problem, laid.shape, v, multiplier, problem.mean / problem.tau, zero, code)
+    laid, shape = lay(log_policy, reward, tau, mask)
+    return large(_mean, shape, laid) if laid.reward.shape[0] >= LARGE else in_blocks(_mean, laid, shape)
 
 
 @jax.jit
 def jitted_baseline(
     log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, baseline: ArrayLike, mask: ArrayLike | None
 ) -> BatchStep:
-    laid = lay(log_policy, reward, tau, mask, baseline)
+    laid, shape = lay(log_policy, reward, tau, mask, baseline)
+    return large(_given, shape, laid) if laid.reward.shape[0] >= LARGE else in_blocks(_given, laid, shape)
+
+
+def _mean(laid: Laid, shape: tuple[int, ...]) -> BatchStep:
+    problem = prepare(laid)
+    zero = jnp.zeros_like(problem.mean)
+    found = root(False, problem.law, problem.advantage, None, zero, zero, zero, zero)
+    code = jnp.where(found.outcome > 0.0, Code.SOLVED, Code.MAX_STEPS)
+    return finish(problem, shape, found.log_ratio, found.multiplier, problem.mean / problem.tau, zero, code)
+
+
+def _given(laid: Laid, shape: tuple[int, ...]) -> BatchStep:
     problem = prepare(laid)
     b, problem = _checked(laid.baseline, problem)
     shift = b - problem.mean / problem.tau
     x = problem.advantage - shift
     zero = jnp.zeros_like(shift)
-    gap = lax.stop_gradient(log_mean(problem.law, x, -shift))
-    v, multiplier, converged = root(problem.law, x, None, -shift, -shift, zero)
-    v, code = _judged(problem, b, v, gap, converged, zero)
-    return finish(problem, laid.shape, v, multiplier, b, shift, code)
+    slack = _slack(problem, b)
+    found = root(True, problem.law, x, None, -shift, -shift, zero, slack)
+    v, code = _judged(found, slack, zero)
+    return finish(problem, shape, v, found.multiplier, b, shift, code)
 
 
 @jax.jit
@@ -63,16 +78,20 @@ def jitted_mismatched(
     baseline: ArrayLike | None,
     mask: ArrayLike | None,
 ) -> BatchStep:
-    laid = lay(log_policy, reward, tau, mask, baseline, log_sampler)
+    return in_blocks(_anchored, *lay(log_policy, reward, tau, mask, baseline, log_sampler))
+
+
+def _anchored(laid: Laid, shape: tuple[int, ...]) -> BatchStep:
     problem = prepare(laid)
     log_mu = laid.log_sampler
     assert log_mu is not None
-    drawn = laid.mask & (log_mu > -jnp.inf)
-    wrong = jnp.any(drawn & ~problem.alive | laid.mask & ~(log_mu < jnp.inf), axis=0) | ~jnp.any(drawn, axis=0)
+    valid = jnp.ones_like(log_mu, bool) if laid.mask is None else laid.mask
+    drawn = valid & (log_mu > -jnp.inf)
+    wrong = jnp.any(drawn & ~problem.alive | valid & ~(log_mu < jnp.inf), axis=0) | ~jnp.any(drawn, axis=0)
     problem = problem._replace(bad=problem.bad | wrong)
     seen = problem.alive & jnp.where(problem.bad, True, drawn)
     sampler = normalised(jnp.where(seen & ~problem.bad, log_mu, 0.0), seen)
-    if baseline is None:
+    if laid.baseline is None:
         shift = jnp.sum(sampler.mass * problem.advantage, axis=0)
         b = problem.mean / problem.tau + shift
     else:
@@ -86,10 +105,12 @@ def jitted_mismatched(
     blind = jnp.sum(jnp.where(unseen, problem.law.mass, 0.0), axis=0)
     x = problem.advantage - shift
     known = jnp.sum(law.mass * x, axis=0)
-    gap = lax.stop_gradient(log_mean(law, x, known - blind))
-    v, multiplier, converged = root(law, x, log_scale, None, known, blind)
-    v, code = _judged(problem, b, v, gap, converged, jnp.any(unseen, axis=0))
-    return finish(problem, laid.shape, v, multiplier, b, shift, code, log_scale=log_scale, blind=unseen)
+    slack = _slack(problem, b)
+    found = root(True, law, x, log_scale, None, known, blind, slack)
+    v, code = _judged(found, slack, jnp.any(unseen, axis=0))
+    return finish(
+        problem, shape, v, found.multiplier, b, shift, code, sampler=sampler, log_scale=log_scale, blind=unseen
+    )
 
 
 def _checked(baseline: Array | None, problem: Prepared) -> tuple[Array, Prepared]:
@@ -98,12 +119,17 @@ def _checked(baseline: Array | None, problem: Prepared) -> tuple[Array, Prepared
     return jnp.where(wrong, 0.0, baseline), problem._replace(bad=problem.bad | wrong)
 
 
-def _judged(problem: Prepared, b: Array, v: Array, gap: Array, converged: Array, missed: Array) -> tuple[Array, Array]:
-    """The log-ratio, normalised where b is log Z to rounding, and the code that the gap log Z - b and the loop mean."""
+def _slack(problem: Prepared, b: Array) -> Array:
+    """Rounding of the gap log Z - b, nats."""
     size = jnp.maximum(jnp.abs(b), jnp.abs(problem.mean / problem.tau))
     size = jnp.maximum(size, jnp.max(jnp.abs(problem.advantage), axis=0))
-    slack = 16.0 * float(np.finfo(v.dtype).eps) * jnp.maximum(1.0, size)
+    return lax.stop_gradient(16.0 * float(np.finfo(b.dtype).eps) * jnp.maximum(1.0, size))
+
+
+def _judged(found: Root, slack: Array, missed: Array) -> tuple[Array, Array]:
+    """The log-ratio, normalised where b is log Z to rounding, and the code that the gap log Z - b and the root mean."""
+    v, gap = found.log_ratio, lax.stop_gradient(found.gap)
     v = jnp.where((gap <= 0.0) & (gap >= -slack), v - gap, v)
-    code = jnp.where(converged > 0.0, Code.SOLVED, Code.MAX_STEPS)
-    code = jnp.where(gap < -slack, Code.BASELINE_TOO_HIGH, code)
+    code = jnp.where(found.outcome > 0.0, Code.SOLVED, Code.MAX_STEPS)
+    code = jnp.where(found.outcome < 0.0, Code.BASELINE_TOO_HIGH, code)
     return v, jnp.where((gap <= 0.0) & (missed > 0), Code.BLIND_ACTIONS, code)

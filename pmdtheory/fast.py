@@ -95,8 +95,9 @@ def mean_update(log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, mask: 
         ValueError: for shapes that do not broadcast.
 
     Numerics: safeguarded Newton steps in log lambda from C7's bracket, in a `while_loop` in which solved prompts stay
-    put; the mass is measured by terms of one sign, so that weak signals (tau = 1e6) keep lambda's digits. From 2^18
-    actions on, the first lambda comes from every k-th action.
+    put; the mass is measured by terms of one sign, so that weak signals (tau = 1e6) keep lambda's digits. From 2^15
+    actions on, lambda comes from rewards in bins and one pass that sums the mass as a Taylor polynomial in log lambda,
+    unless it is below 1e-3 or the rewards span more than 2,000 tau, which is left to the general path.
 
     Source: arXiv:2602.05933 (C1, C2); C4, C7, this project.
 
@@ -112,9 +113,10 @@ def mean_update(log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, mask: 
 def baseline_update(
     log_policy: ArrayLike, reward: ArrayLike, tau: ArrayLike, baseline: ArrayLike, mask: ArrayLike | None = None
 ) -> BatchStep:
-    r"""PMD(b) for every prompt, for baselines up to log Z.
+    r"""PMD(b) for every prompt, for baselines on either side of log Z.
 
-    Formula: \(\log\rho + \lambda\rho = r/\tau - b\), \(E\rho = 1\), \(\lambda \ge 0\).
+    Formula: \(\log\rho + \lambda\rho = r/\tau - b\), \(E\rho = 1\); \(\lambda > 0\) for b < log Z, and for b
+    above it \(\lambda < 0\) with the symmetric local minimum, on the branch \(W_0\) (C14).
 
     Args:
         log_policy: `[..., A]`, nats, normalised here; -inf is no mass.
@@ -124,15 +126,15 @@ def baseline_update(
         mask: `[..., A]`, False for padding, whose entries may hold anything; None is all True.
 
     Returns:
-        `BatchStep`; status 2 for b > log Z beyond rounding, where lambda < 0 (C14): the NumPy `baseline_update` goes
-        there.
+        `BatchStep`; status 2 where b is so far above log Z that the symmetric local minimum is gone, as for the NumPy
+        `baseline_update`.
 
     Raises:
         ValueError: for shapes that do not broadcast.
 
     Numerics: lambda is ill-conditioned in b next to log Z, where it vanishes; the policy is not.
 
-    Source: this project (C4, C8, C13).
+    Source: this project (C4, C8, C13, C14).
 
     >>> import jax.numpy as jnp
     >>> step = baseline_update(jnp.log(jnp.array([0.7, 0.3])), jnp.array([0.0, 1.0]), 0.5, 0.8)
@@ -153,7 +155,7 @@ def mismatched_update(
 ) -> BatchStep:
     r"""PMD with rollouts from another sampler than the policy it is anchored to, for every prompt.
 
-    Formula: \(\log\rho + \lambda(\pi/\mu)\rho = r/\tau - b\), \(E\rho = 1\), \(\lambda \ge 0\) (C15).
+    Formula: \(\log\rho + \lambda(\pi/\mu)\rho = r/\tau - b\), \(E\rho = 1\) (C15).
 
     Args:
         log_policy: `[..., A]`, nats, normalised here; -inf is no mass.
@@ -164,8 +166,9 @@ def mismatched_update(
         mask: `[..., A]`, False for padding, whose entries may hold anything; None is all True.
 
     Returns:
-        `BatchStep`; actions that the sampler misses lose all their mass. Status 2 for b above log Z, 3 where actions
-        are missed and the multiplier is not positive, 4 also for sampler's mass on actions without any of the policy's.
+        `BatchStep`; actions that the sampler misses lose all their mass. Status 2 as for `baseline_update`, 3 where
+        actions are missed and the multiplier is not positive, 4 also for sampler's mass on actions without any of the
+        policy's.
 
     Raises:
         ValueError: for shapes that do not broadcast.

@@ -53,7 +53,7 @@ def _arms(shared: TrainConfig, *rows: tuple[str, str, dict[str, Any]]) -> tuple[
     return tuple(Arm(name, title, replace(shared, **options)) for name, title, options in rows)
 
 
-_QUICK = TrainConfig(prompts=64, rollouts=8, batches=30, minibatches=16, learning_rate=1e-4, evaluate_every=30)
+_QUICK = TrainConfig(prompts=64, rollouts=8, batches=50, minibatches=16, learning_rate=1e-4, evaluate_every=50)
 _FULL = TrainConfig(
     prompts=256, rollouts=8, batches=20, minibatches=16, learning_rate=2e-4, evaluate_every=10, evaluation_prompts=2048
 )

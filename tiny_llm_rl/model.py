@@ -111,7 +111,12 @@ def _rotated(x: Array, positions: Array) -> Array:
 def _attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
     """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, H, d]` where `visible[B, T, S]`."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bthd,bshd->bhts", query, keys).astype(wide) / jnp.sqrt(jnp.asarray(query.shape[-1], wide))
+    root = jnp.sqrt(jnp.asarray(query.shape[-1], wide))
+    if query.shape[1] == 1:  # one token against a cache: sums over it as it lies are faster than a product's transposes
+        scores = jnp.sum(query * keys, -1).astype(wide) / root
+        shares = jax.nn.softmax(jnp.where(visible[:, 0, :, None], scores, -1e30), 1).astype(query.dtype)
+        return jnp.sum(shares[..., None] * values, 1, keepdims=True)
+    scores = jnp.einsum("bthd,bshd->bhts", query, keys).astype(wide) / root
     scores = jnp.where(visible[:, None], scores, -1e30)
     return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores, -1).astype(query.dtype), values)
 

@@ -262,6 +262,8 @@ def train(
     status = RunStatus.FINISHED
     while run.done < config.batches:
         failed, record = run.batch()
+        if failed is not None:  # of the last good model, so that a comparison counts the run instead of losing it
+            record["evaluation"] = run.evaluation()
         records.append(record)
         if directory is not None:
             directory.log(record)

@@ -59,6 +59,30 @@ if sys.argv[1] == "actions":
     weight = float(fast.mean_update(law, r, tau).multiplier)
     found["error"] = abs(weight / by_brentq(policy, reward, tau, plain=False) - 1.0)
     found["error32"] = abs(float(fast.mean_update(law32, r32, np.float32(tau)).multiplier) / weight - 1.0)
+elif sys.argv[1] == "sizes":
+    from tests.benchmarks.test_update_speed import by_brentq, numbers, updated
+    tau, size = float(sys.argv[3]), int(sys.argv[4])
+    policy, reward = numbers(size, seed=1)
+    law, r = jnp.asarray(np.log(policy)), jnp.asarray(reward)
+    add = jax.jit(lambda x: x + 1.0)
+    functions = {
+        "fast": lambda: fast.mean_update(law, r, tau),
+        "numpy": lambda: updated(pmd.Problem.from_policy(policy, reward, tau)).policy,
+        "brentq": lambda: by_brentq(policy, reward, tau, plain=True),
+        "copy": lambda: add(law),
+    }
+    weight = float(fast.mean_update(law, r, tau).multiplier)
+    if size <= 10_000:
+        problem = pmd.Problem.from_policy(policy, reward, tau)
+        functions["clarabel"] = lambda: pmd.solve_subproblem(problem, weight=weight)
+    found = duel(2 if size > million else 5, **functions)
+    found["error"] = abs(weight / by_brentq(policy, reward, tau, plain=False) - 1.0)
+elif sys.argv[1] == "rollouts":
+    reward = jnp.asarray(rng.random((int(sys.argv[3]), 16)))
+    law = jnp.zeros_like(reward)
+    add = jax.jit(lambda x: x + 1.0)
+    found = duel(3, fast=lambda: fast.mean_update(law, reward, 0.3), copy=lambda: add(law))
+    found["solved"] = bool((np.asarray(fast.mean_update(law, reward, 0.3).status) == 0).all())
 else:
     wins = rng.binomial(16, rng.random(million))
     counts = jnp.asarray(wins)
@@ -86,7 +110,7 @@ def measured(*arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.3, 0.05, 1.0])
 def test_a_million_actions(benchmark, table, tau):
-    """To the same accuracy as brentq on one core; 25 times faster is the goal, not yet reached, and 5 what is held."""
+    """To the same accuracy as brentq on one core, and 25 times faster; 20 is asserted, for busy machines."""
     found = benchmark.pedantic(measured, args=("actions", 1, tau), rounds=1, iterations=1)
     benchmark.extra_info.update(found)
     what = f"fast.mean_update, 1e6 distinct rewards, tau {tau:g}, one core"
@@ -97,7 +121,34 @@ def test_a_million_actions(benchmark, table, tau):
     assert found["error"] <= ROOT
     assert found["error32"] <= 2e-5
     if benchmark.enabled:
-        assert found["brentq"] / found["float64"] >= 5.0
+        assert found["brentq"] / found["float64"] >= 20.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [100, 10_000, 1_000_000, 10_000_000])
+def test_sizes(benchmark, table, size):
+    """One core, tau 0.3: against brentq + lambertw, the NumPy reference, Clarabel where it is feasible, and a copy."""
+    found = benchmark.pedantic(measured, args=("sizes", 1, 0.3, size), rounds=1, iterations=1)
+    benchmark.extra_info.update(found)
+    what = f"fast.mean_update, {size:.0e} distinct rewards, one core"
+    against = {"brentq": "brentq, plain bracket", "numpy": "NumPy, constructor included", "clarabel": "Clarabel"}
+    for name in against.keys() & found.keys():
+        table(what, found["fast"], None, against[name], found[name], "-")
+    table(f"copy of {size:.0e} actions", found["copy"], None, "fast.mean_update", found["fast"], "-")
+    assert found["error"] <= ROOT
+    if benchmark.enabled and size >= 1_000_000:
+        assert found["fast"] < found["numpy"]
+
+
+@pytest.mark.slow
+def test_a_million_prompts_of_sixteen_rollouts(benchmark, table):
+    """Sixteen rollouts with rewards of their own each, two cores."""
+    found = benchmark.pedantic(measured, args=("rollouts", 2, 1_000_000), rounds=1, iterations=1)
+    benchmark.extra_info.update(found)
+    what = "fast.mean_update, 1e6 prompts of 16 distinct rewards, two cores"
+    table(what, found["fast"], None, None, None, "-")
+    table("copy of 1.6e7 actions", found["copy"], None, "fast.mean_update", found["fast"], "-")
+    assert found["solved"]
 
 
 @pytest.mark.slow

@@ -1,6 +1,8 @@
 """The JAX engine against the NumPy reference; its derivatives against C13 and differences; its float32."""
 
+import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -149,19 +151,110 @@ def test_masses_beyond_float64():
         assert not np.isnan(np.asarray(step.policy)).any()
 
 
-def test_many_actions():
-    """Beyond 2^18 actions the first multiplier comes from a sample."""
-    rng = np.random.default_rng(3)
-    law = rng.dirichlet(np.ones(300_001))
-    problem = pmd.Problem.from_policy(law, rng.random(law.size), 0.1)
-    step, update = fast.mean_update(problem.log_policy, problem.reward, 0.1), pmd.mean_update(problem).unwrap()
-    assert float(step.multiplier) == pytest.approx(update.multiplier, rel=1e-12)
-    assert np.abs(step.log_ratio - update.log_ratio).max() <= 1e-12 * largest(problem.scaled_advantage)
-    few = fast.mean_update(
-        problem.log_policy, np.where(np.arange(law.size) == 77, 1.0, 0.0), 0.1
-    )  # the sample is blind
-    assert int(few.status) == 0
-    assert float(few.multiplier) == pytest.approx(float(few.reverse_kl), rel=1e-10)
+MANY = 40_003  # more than `_fast_large.LARGE`, and no multiple of a block
+
+
+def many(seed=3, size=MANY):
+    rng = np.random.default_rng(seed)
+    return np.log(rng.dirichlet(np.ones(size))), rng.random(size)
+
+
+def assert_same_of_many(step, update, shift=0.0):
+    assert int(step.status) == 0
+    assert float(step.residual) <= ROOT
+    for name in NUMBERS:
+        assert float(getattr(step, name)) == pytest.approx(getattr(update, name), rel=1e-12, abs=1e-15), name
+    assert np.abs(step.log_ratio - update.log_ratio).max() <= ROOT * (1.0 + abs(shift)) * largest(
+        update.problem.scaled_advantage
+    )
+    np.testing.assert_allclose(step.policy, update.policy, rtol=1e-11, atol=1e-300)
+    assert float(step.mass_defect) == pytest.approx(0.0, abs=1e-13)
+
+
+@pytest.mark.parametrize("tau", [1e-5, 0.002, 0.05, 0.3, 1.0, 20.0])
+def test_many_actions(tau):
+    """Few fused passes, or the general path: multipliers from 100 to 1e-4, 1 to 1e5 nats between the rewards."""
+    law, r = many()
+    update = pmd.mean_update(pmd.Problem.from_log_policy(law, r, tau)).unwrap()
+    assert_same_of_many(fast.mean_update(law, r, tau), update)
+
+
+@pytest.mark.parametrize("kind", ["one success", "an outlier", "two levels", "skewed law", "no mass", "large scale"])
+def test_many_actions_that_bins_see_badly(kind):
+    law, r = many()
+    tau = 0.3
+    first = np.arange(law.size)
+    if kind == "one success":
+        r = (first == 77).astype(float)
+    elif kind == "an outlier":
+        r = np.where(first == 77, 1e6, r)
+    elif kind == "two levels":
+        r = (r < 0.3).astype(float)
+    elif kind == "skewed law":
+        law = np.where(first < 10, 0.0, law - 30.0)
+    elif kind == "no mass":
+        law, r = np.where(first % 3 == 0, -np.inf, law), np.where(first % 3 == 0, 1e3, r)
+    else:
+        r, tau = 1e12 + 1e12 * r, 3e11
+    law = law - np.log(np.exp(law).sum())
+    update = pmd.mean_update(pmd.Problem.from_log_policy(law, r, tau)).unwrap()
+    step = fast.mean_update(law, r, tau)
+    if kind in ("one success", "an outlier"):
+        assert int(step.status) == 0
+        assert float(step.multiplier) == pytest.approx(update.multiplier, rel=REFERENCE)
+        assert float(step.multiplier) == pytest.approx(float(step.reverse_kl), rel=REFERENCE)
+    else:
+        assert_same_of_many(step, update)
+
+
+@pytest.mark.parametrize("b", [-40.0, 0.3, 2.0, 9.0])
+def test_many_actions_with_a_baseline(b):
+    """Also where the multiplier is large, small, negative, and where there is none."""
+    law, r = many(4)
+    reference = pmd.baseline_update(pmd.Problem.from_log_policy(law, r, 0.3), baseline=b)
+    step = fast.baseline_update(law, r, 0.3, b)
+    if reference.value is None:
+        assert int(step.status) == fast.Code.BASELINE_TOO_HIGH
+        return
+    assert_same_of_many(step, reference.value, shift=b)
+
+
+def test_many_actions_for_several_prompts():
+    """Laws side by side, with padding that holds NaN; a bad one sends all of them the general way."""
+    laws, rewards = (np.stack(parts) for parts in zip(many(5), many(6), strict=True))
+    mask = np.arange(MANY) < np.array([[MANY], [35_000]])
+    taus_here = np.array([0.3, 0.05])
+    padded_laws, padded_rewards = np.where(mask, laws, np.nan), np.where(mask, rewards, np.nan)
+    step = fast.mean_update(padded_laws, padded_rewards, taus_here, mask)
+    spoilt = fast.mean_update(padded_laws, padded_rewards, taus_here * [np.nan, 1.0], mask)
+    assert np.asarray(step.status).tolist() == [0, 0]
+    assert np.asarray(spoilt.status).tolist() == [4, 0]
+    for k in range(2):
+        law = laws[k, mask[k]] - np.log(np.exp(laws[k, mask[k]]).sum())
+        update = pmd.mean_update(pmd.Problem.from_log_policy(law, rewards[k, mask[k]], taus_here[k])).unwrap()
+        for found in (step, spoilt)[: k + 1]:
+            assert float(found.multiplier[k]) == pytest.approx(update.multiplier, rel=ROOT)
+            assert np.abs(found.log_ratio[k][mask[k]] - update.log_ratio).max() <= ROOT * 20.0
+            assert (np.asarray(found.policy[k])[~mask[k]] == 0.0).all()
+
+
+def test_many_actions_from_a_sample(monkeypatch):
+    """What accelerators do: one kernel over everything, started from every k-th action."""
+    from pmdtheory import _fast_survey
+
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(_fast_survey, "_SAMPLE", 2_000)
+    law, r = many(7, MANY + 1)  # a shape of its own is compiled anew
+    step = fast.mean_update(law, r, 0.3)
+    assert_same_of_many(step, pmd.mean_update(pmd.Problem.from_log_policy(law, r, 0.3)).unwrap())
+
+
+def test_derivatives_with_many_actions():
+    """They take the general path, and agree with differences of the other."""
+    law, r = many()
+    slope = jax.grad(lambda tau: fast.mean_update(law, r, tau).multiplier)(0.3)
+    ends = [float(fast.mean_update(law, r, 0.3 + h).multiplier) for h in (-1e-5, 1e-5)]
+    assert float(slope) == pytest.approx((ends[1] - ends[0]) / 2e-5, rel=1e-7)
 
 
 # -- batches, masks, transformations --------------------------------------------------------------------------------
@@ -186,6 +279,25 @@ def test_batch_is_loop_is_vmap_is_jit():
         )
         for other in (together, mapped, compiled):
             np.testing.assert_allclose(getattr(other, name), one, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+def test_very_many_prompts():
+    """Processors take them in blocks: the same steps and derivatives as of the prompts alone, at every seam."""
+    law, r, tau = batch(8, (1367, 3), size=16)  # 4,101 laws: four blocks of 1,024, and five more
+    mask = np.arange(16) < np.random.default_rng(8).integers(1, 17, size=(1367, 3, 1))
+    some = np.array([0, 341, 342, 1023, 1024, 1365, 1366])
+
+    def kl(r, *others):
+        step = fast.mean_update(others[0], r, *others[1:])
+        return step.kl.sum(), step
+
+    together, alone = (
+        jax.value_and_grad(kl, has_aux=True)(r[rows], law[rows], tau[rows], mask[rows]) for rows in (slice(None), some)
+    )
+    for name in (*NUMBERS, *ARRAYS, "status"):
+        here, there = getattr(together[0][1], name), getattr(alone[0][1], name)
+        np.testing.assert_allclose(np.asarray(here)[some], there, rtol=1e-12, atol=1e-14, err_msg=name)
+    np.testing.assert_allclose(np.asarray(together[1])[some], alone[1], rtol=1e-10, atol=1e-13)
 
 
 def test_ragged_prompts():
@@ -245,9 +357,9 @@ def test_float32(pair, case):
     assert float(step.multiplier) == pytest.approx(update.multiplier, rel=F32 * scale, abs=F32 * abs(update.baseline))
 
 
-def test_float32_with_a_million_terms():
+def test_float32_with_many_actions():
     rng = np.random.default_rng(0)
-    law = np.log(rng.dirichlet(np.ones(2**18 + 5))).astype(np.float32)
+    law = np.log(rng.dirichlet(np.ones(MANY))).astype(np.float32)
     r = rng.random(law.size).astype(np.float32)
     single, double = (
         fast.mean_update(law, r, np.float32(0.3)),
@@ -365,7 +477,10 @@ def test_derivatives_of_batches():
 
 
 def all_nan(step):
-    return all(np.isnan(np.asarray(getattr(step, name))).all() for name in (*NUMBERS, *ARRAYS, "residual"))
+    return all(
+        np.isnan(np.asarray(getattr(step, name))).all()
+        for name in (*NUMBERS, *ARRAYS, "residual", "mass_defect", "chi2_sampler")
+    )
 
 
 @pytest.mark.parametrize(
@@ -396,15 +511,54 @@ def test_a_bad_prompt_leaves_the_others_alone():
 
 
 def test_baselines_around_log_partition():
-    """At log Z it is KL-PMD, beyond it a code."""
+    """At log Z it is KL-PMD; just above, the multiplier is negative (C14)."""
     ideal = fast.kl_update(LAW, REWARD, 0.4)
     b = float(ideal.baseline)
-    assert int(fast.baseline_update(LAW, REWARD, 0.4, b + 0.01).status) == fast.Code.BASELINE_TOO_HIGH
     for near in (b, np.nextafter(b, 9.0), np.nextafter(b, 0.0)):
         step = fast.baseline_update(LAW, REWARD, 0.4, near)
         assert int(step.status) == 0
         np.testing.assert_allclose(step.policy, ideal.policy, rtol=1e-12)
         assert float(step.multiplier) == pytest.approx(0.0, abs=1e-14)
+    step = fast.baseline_update(LAW, REWARD, 0.4, b + 1e-9)
+    assert float(step.multiplier) == pytest.approx(-1e-9 / float(jnp.exp(ideal.log_ratio) @ ideal.policy), rel=1e-5)
+    assert int(fast.baseline_update(LAW, REWARD, 0.4, b + 1.01).status) == fast.Code.BASELINE_TOO_HIGH
+
+
+@settings(max_examples=60)
+@given(case=st.one_of(cases(), informative()), excess=st.sampled_from([1e-9, 1e-3, 0.05, 0.2, 0.5, 0.9, 1.1, 800.0]))
+def test_baselines_above_log_partition(case, excess):
+    """C14: the same symmetric local minimum as the reference, where it has one; else the code that says so."""
+    problem = case.problem()
+    b = problem.log_partition + excess
+    reference = pmd.baseline_update(problem, baseline=b)
+    step = fast.baseline_update(*padded(problem.log_policy, problem.reward), problem.tau, b)
+    scale = max(largest(problem.scaled_advantage), abs(b))
+    if abs(b - problem.log_partition - excess) > 1e-3 * excess:
+        return  # the excess is lost next to log Z
+    if reference.value is None:
+        assert int(step.status) == fast.Code.BASELINE_TOO_HIGH
+        return
+    assert int(step.status) == 0
+    assert float(step.residual) <= ROOT
+    assert float(step.multiplier) <= 0.0
+    v = np.asarray(step.log_ratio)[: problem.policy.size]
+    assert np.abs(v - reference.value.log_ratio).max() <= ROOT * scale
+    noise_here = 1e-14 * scale / excess  # lambda vanishes like the excess, which is known to rounding of b
+    assert float(step.multiplier) == pytest.approx(reference.value.multiplier, rel=REFERENCE + noise_here)
+
+
+def test_derivatives_above_log_partition():
+    """C13 with a negative multiplier, against differences, of lambda and of a log-ratio."""
+    b = float(fast.kl_update(LAW, REWARD, 0.4).baseline) + 0.1
+
+    def number(reward):
+        step = fast.baseline_update(LAW, reward, 0.4, b)
+        return step.multiplier + step.log_ratio[1]
+
+    found = jax.grad(number)(REWARD)
+    for k in range(4):
+        h = 1e-6 * np.eye(4)[k]
+        assert float(found[k]) == pytest.approx(float(number(REWARD + h) - number(REWARD - h)) / 2e-6, rel=1e-6)
 
 
 def test_blind_sampler():
@@ -425,7 +579,7 @@ def test_blind_sampler():
 @settings(max_examples=40)
 @given(case=informative(), data=st.data())
 def test_mismatched_with_any_sampler(case, data):
-    """Where the reference has an answer with a positive multiplier, so has the fast one, and the same."""
+    """Where the reference has an answer so has the fast one, and the same; elsewhere it says why not."""
     problem = case.problem()
     log_mu = data.draw(laws(len(case.weights), zeros=True))
     if ((log_mu > -np.inf) & (problem.log_policy == -np.inf)).any():
@@ -434,13 +588,16 @@ def test_mismatched_with_any_sampler(case, data):
         *padded(problem.log_policy, problem.reward), problem.tau, padded(log_mu, log_mu, log_mu)[2]
     )
     reference = pmd.mismatched_update(problem, log_sampler=log_mu)
-    if reference.value is None or reference.value.multiplier < 0.0:
-        assert int(step.status) in (fast.Code.BASELINE_TOO_HIGH, fast.Code.BLIND_ACTIONS)
+    if reference.value is None:
+        codes = {"BASELINE_TOO_HIGH": fast.Code.BASELINE_TOO_HIGH, "BLIND_ACTIONS": fast.Code.BLIND_ACTIONS}
+        assert int(step.status) == codes[reference.status.name]
         return
     assert int(step.status) == 0
     scale = largest(problem.scaled_advantage)
-    error = np.where(problem.policy > 0, np.exp(problem.log_policy) * 0 + step.policy[: problem.policy.size], 0)
-    np.testing.assert_allclose(error, reference.value.policy, rtol=1e-11 * scale, atol=1e-13 * scale)
+    policy = np.asarray(step.policy)[: problem.policy.size]
+    np.testing.assert_allclose(policy, reference.value.policy, rtol=1e-11 * scale, atol=1e-13 * scale)
+    there = reference.stats["chi2_sampler"]
+    assert float(step.chi2_sampler) == pytest.approx(there, rel=1e-11 * scale, abs=1e-13 * scale)
 
 
 def test_shapes_are_refused():
@@ -477,7 +634,63 @@ def test_omega_at_the_ends():
     assert float(jax.grad(jax.grad(fast.wright_omega))(1.0)) == pytest.approx(0.125, rel=1e-14)
 
 
+# -- many devices ---------------------------------------------------------------------------------------------------
+
+SHARDED = r"""
+import re
+import jax
+jax.config.update("jax_enable_x64", True)
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from pmdtheory import fast
+
+assert jax.device_count() == 4
+B, A = 64, 6
+rng = np.random.default_rng(0)
+law, r = np.log(rng.dirichlet(np.ones(A), size=B)), rng.normal(size=(B, A))
+tau, b = rng.uniform(0.1, 2.0, size=B), rng.normal(size=B) - 1.0
+mask = np.arange(A) < rng.integers(1, A + 1, size=(B, 1))
+mesh = Mesh(np.array(jax.devices()), ("prompts",))
+place = lambda x: jax.device_put(x, NamedSharding(mesh, PartitionSpec("prompts", *[None] * (x.ndim - 1))))
+calls = {
+    "mean": (fast.mean_update, (law, r, tau, mask)),
+    "kl": (fast.kl_update, (law, r, tau, mask)),
+    "mismatched": (fast.mismatched_update, (law, r, tau, np.roll(law, 1, 0), b)),
+}
+for name, (update, arguments) in calls.items():
+    alone, placed = update(*arguments), tuple(map(place, arguments))
+    compiled = jax.jit(update).lower(*placed).compile()
+    together = compiled(*placed)
+    for field, one in vars(alone).items():
+        other = getattr(together, field)
+        np.testing.assert_allclose(other, one, rtol=1e-11, atol=1e-14, err_msg=name + " " + field)
+        assert len(other.sharding.device_set) == 4, (name, field)
+        assert other.addressable_shards[0].data.shape[0] == B // 4, (name, field, other.sharding)
+    text = compiled.as_text()
+    assert "all-reduce" in text or name == "kl", name  # whether any prompt is open
+    moved = re.findall(r"= (\S+) (?:all-gather|all-to-all|collective-permute)", text)
+    assert not moved, (name, moved)
+print("same")
+"""
+
+
+def test_batches_are_sharded():
+    """Four devices: the same numbers, each device keeps its prompts, and nothing but the loop's condition moves."""
+    flags = "--xla_force_host_platform_device_count=4"
+    env = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
+    done = subprocess.run([sys.executable, "-c", SHARDED], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert done.stdout.strip() == "same"
+
+
 # -- what an import costs -------------------------------------------------------------------------------------------
+
+
+def test_fields_are_the_reference_s():
+    """Every array and number of an `Update` has the same name here."""
+    names = {field.name for field in dataclasses.fields(fast.BatchStep)}
+    theirs = {field.name for field in dataclasses.fields(pmd.Update)} - {"problem", "level_log_ratio"}
+    assert theirs | {"log_ratio", "log_policy", "policy", "chi2_sampler", "residual", "status"} == names
 
 
 def test_import_brings_jax_only():
