@@ -21,11 +21,12 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-torch lint types bench gpu reproduce reproduce-quick notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch lint types bench gpu reproduce reproduce-quick notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
 	@echo 'test             the default tests, with coverage'
+	@echo 'test-slow        the tests that take longer'
 	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
@@ -54,6 +55,9 @@ $(STAMP): | $(DEPENDENCIES)
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
 		-m "not slow and not notebook and not gpu and not torch" $(PYTEST_FLAGS)
+
+test-slow: $(STAMP)
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
 
 # PyTorch is large and only the losses need it: an environment of its own, outside the lock.
 TORCH := .venv-torch/bin

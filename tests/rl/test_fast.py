@@ -281,6 +281,7 @@ def test_batch_is_loop_is_vmap_is_jit():
             np.testing.assert_allclose(getattr(other, name), one, rtol=1e-12, atol=1e-14, err_msg=name)
 
 
+@pytest.mark.slow
 def test_very_many_prompts():
     """Processors take them in blocks: the same steps and derivatives as of the prompts alone, at every seam."""
     law, r, tau = batch(8, (1367, 3), size=16)  # 4,101 laws: four blocks of 1,024, and five more
@@ -396,7 +397,9 @@ def stale_of(law, r, tau, b, mu):
     return fast.mismatched_update(law, r, tau, mu)
 
 
-@pytest.mark.parametrize("update", [mean_of, kl_of, baseline_of, mismatched_of, stale_of])
+@pytest.mark.parametrize(
+    "update", [mean_of, kl_of, baseline_of, pytest.param(mismatched_of, marks=pytest.mark.slow), stale_of]
+)
 def test_derivatives_against_differences(update):
     """Forward and backward, of a number that every field enters, with respect to every argument."""
     rng = np.random.default_rng(4)
@@ -431,7 +434,7 @@ def test_sensitivity_to_the_baseline(b):
     np.testing.assert_allclose(found, -(1 - kappa * rho) / (1 + weight * rho), rtol=1e-11, atol=1e-12)
 
 
-@pytest.mark.parametrize("update", [mean_of, kl_of, baseline_of, mismatched_of])
+@pytest.mark.parametrize("update", [mean_of, kl_of, baseline_of, pytest.param(mismatched_of, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("reward", [[0.0, 1.0, 0.3, 1.7, 5.0], [1.0, 1.0, 1.0, 1.0, 1.0]])
 def test_no_nan_in_derivatives(update, reward):
     """Actions without mass have derivatives zero; constant rewards, where lambda is zero, are no exception."""
