@@ -27,6 +27,7 @@ FloatArray = NDArray[np.float64]
 
 # A log-ratio of a token is small where that of a response is not: GSPO's clip scales with the length of responses.
 _GSPO = LossConfig(clip_low=0.02, clip_high=0.027)
+_STD, _NO_STD = LossConfig(standardise=True), LossConfig(standardise=False)
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
@@ -96,6 +97,20 @@ _PRESETS = (
             ("none", "no regulariser", {"algorithm": "rloo"}),
             ("grpo", "GRPO", {"algorithm": "grpo"}),
             ("gspo", "GSPO", {"algorithm": "gspo", "loss": _GSPO}),
+        ),
+    ),
+    Preset(
+        "cpu-ablation",
+        "each loss with and without dividing the advantage by the deviation of its group",
+        3,
+        _arms(
+            _FULL,
+            ("mean", r"PMD-mean, $\tau=.1$", {"algorithm": "pmd-mean", "tau": 0.1}),
+            ("mean-std", r"PMD-mean, std, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3, "loss": _STD}),
+            ("grpo", "GRPO", {"algorithm": "grpo", "loss": _NO_STD}),
+            ("grpo-std", "GRPO, std", {"algorithm": "grpo"}),
+            ("gspo", "GSPO", {"algorithm": "gspo", "loss": replace(_GSPO, standardise=False)}),
+            ("gspo-std", "GSPO, std", {"algorithm": "gspo", "loss": _GSPO}),
         ),
     ),
 )

@@ -1,0 +1,138 @@
+"""Training curves of the small language model: what each algorithm does to the policy, batch by batch."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pmdtheory.figures._record import Arrays, Config, Figure
+from pmdtheory.figures._style import BLACK, GREEN, LIMIT, MEAN, ORANGE, SKY, VERMILLION, Style
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
+
+LOOKS: dict[str, dict[str, Any]] = {
+    "mean": MEAN,
+    "part": {"color": ORANGE, "linestyle": (0, (5, 1, 1, 1)), "linewidth": 1.3},
+    "part3": {"color": ORANGE, "linestyle": (0, (1, 1)), "linewidth": 1.3},
+    "none": {"color": BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1},
+    "grpo": {"color": VERMILLION, "linestyle": (0, (4, 1.4)), "linewidth": 1.1},
+    "gspo": {"color": SKY, "linestyle": "-", "linewidth": 1.1, "marker": "s", "markevery": 5},
+    "kl": {"color": GREEN, "linestyle": "-", "linewidth": 1.0},
+}  # fmt: skip
+
+# Name of the record, title of the panel, scale of its axis.
+PANELS = (
+    ("train_reward", "train reward", "linear"),
+    ("groups_without_signal", "groups without signal", "linear"),
+    ("response_length", "tokens a response", "linear"),
+    ("entropy", "entropy, nats a token", "linear"),
+    ("kl_old_new", "KL(old, new), nats", "log"),
+    ("log_ratio_rms", "rms log-ratio, nats", "log"),
+    ("largest_log_ratio", "largest log-ratio, nats", "log"),
+    ("signal_over_log_ratio", r"$E|A|$ / rms log-ratio", "log"),
+    ("gradient_norm", "gradient norm", "log"),
+    ("clip_fraction", "clipped share", "linear"),
+    ("implied_multiplier", r"implied $\lambda$", "linear"),
+    ("chi2_share", r"$\chi^2$ share of the penalty", "linear"),
+)
+
+__all__ = ["FIGURE"]
+
+
+def compute(config: Config) -> Arrays:
+    """The runs of the preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
+    from tiny_llm_rl import experiments, verdicts
+
+    chosen = experiments.preset(config["preset"])
+    out = Path("runs") / chosen.name
+    experiments.run(chosen, out)
+    found = experiments.collected(chosen, out, [name for name, _, _ in PANELS])
+    base = verdicts.base_accuracy(chosen)
+    return {**found, "base": np.array([base["accuracy"], *base["interval"]])}
+
+
+def draw(data: Arrays, style: Style) -> "Canvas":
+    """Twelve panels of curves, and the accuracies at the end."""
+    from matplotlib.ticker import NullFormatter
+
+    canvas, axes = style.panels(7, 2, height=2.75)
+    arms = FIGURE.config["arms"]
+    for ax, (name, title, scale), letter in zip(axes, PANELS, "abcdefghijkl", strict=False):
+        for values, arm in zip(data[name], arms, strict=True):
+            _curve(ax, values, arm)
+        ax.set_yscale(scale)
+        if scale == "log":
+            ax.yaxis.set_minor_formatter(NullFormatter())
+        style.title(ax, letter, title)
+    for ax in axes[:12]:
+        ax.set_xlim(left=0)
+    for ax in axes[10:12]:
+        ax.set_xlabel("batch")
+    _accuracies(axes[12], data, arms, style)
+    axes[13].axis("off")
+    handles, labels = [], []
+    for arm, title in zip(arms, FIGURE.config["titles"], strict=True):
+        (line,) = axes[13].plot([], [], **LOOKS[arm])
+        handles.append(line)
+        labels.append(title)
+    axes[13].legend(handles, labels, loc="center left")
+    return canvas
+
+
+def _curve(ax: "Axes", values: Any, arm: str) -> None:
+    known = ~np.isnan(values).all(0)
+    if not known.any():
+        return
+    batches = np.flatnonzero(known)
+    ax.plot(batches, np.nanmean(values[:, known], 0), **LOOKS[arm])
+    ax.fill_between(
+        batches, np.nanmin(values[:, known], 0), np.nanmax(values[:, known], 0),
+        color=LOOKS[arm]["color"], alpha=0.2, linewidth=0.0,
+    )  # fmt: skip
+
+
+def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
+    base, low, high = data["base"]
+    ax.axhspan(low, high, color="0.85", linewidth=0.0)
+    ax.axhline(base, **LIMIT)
+    for index, (arm, values) in enumerate(zip(arms, data["accuracy"], strict=True)):
+        ax.plot(np.full(values.size, index), values, color=LOOKS[arm]["color"], marker="o", linestyle="none",
+                markerfacecolor="white")  # fmt: skip
+        ax.plot([index - 0.25, index + 0.25], [np.nanmean(values)] * 2, color=LOOKS[arm]["color"], linewidth=1.5)
+    ax.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
+    ax.set_ylim(bottom=0)
+    style.title(ax, "m", "held-out accuracy")
+
+
+def _config(name: str) -> dict[str, Any]:
+    from tiny_llm_rl.experiments import preset
+
+    chosen = preset(name)
+    return {
+        "preset": name,
+        "arms": [arm.name for arm in chosen.arms],
+        "titles": [arm.title for arm in chosen.arms],
+    }
+
+
+FIGURE = Figure(
+    name="lm_curves",
+    title="Training curves of the small language model",
+    caption=r"""Six algorithms on the sums of 4 to 8 digits, from the shipped base, with the same prompts, rollouts,
+    updates and learning rate: mean and range over the seeds, against the rollout batch. l: the share of
+    $\frac{\lambda}{2}\chi^2$ in the penalty that PMD-mean's exact step (C1, C2) puts on the observed groups, at the
+    arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the last batch, every seed, with the mean; the band is
+    the base's interval. PMD-part meets what C12 and C16 say of few rollouts at a low pass rate.""",
+    config=_config("cpu-full"),
+    arrays={
+        **{name: "[R, S, B]" for name, _, _ in PANELS},
+        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
+        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
+        "base": "[3], accuracy and its interval",
+    },
+    compute=compute,
+    draw=draw,
+    expensive=True,
+)
