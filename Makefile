@@ -21,7 +21,7 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch lint types bench gpu reproduce reproduce-quick notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
@@ -31,6 +31,7 @@ help:
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
+	@echo 'smoke            train a small language model for a minute'
 	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
 	@echo 'bench            benchmarks, into .benchmarks/'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
@@ -99,6 +100,11 @@ reproduce-quick: $(STAMP)
 
 figures: $(STAMP)
 	$(BIN)/pmdtheory figures $(FIGURES)
+
+# A shortened comparison: that base, sampler, verifier, updates, checkpoints and verdict work together.
+smoke: $(STAMP)
+	rm -rf runs/smoke
+	$(BIN)/tiny-llm-rl reproduce --preset smoke
 
 notebooks: $(STAMP)
 	@if ls notebooks/*.ipynb >/dev/null 2>&1; then set -x; \
