@@ -10,7 +10,7 @@ from typing import Any, Final
 
 SCHEMA: Final = 1
 SIZES: Final = ("full", "tiny")
-PARTS_IN: Final = ("tests.benchmarks.gpu.updates",)
+PARTS_IN: Final = ("tests.benchmarks.gpu.updates", "tests.benchmarks.gpu.trainer")
 """Modules that register parts; a new file of parts is added here."""
 
 PARTS: dict[str, Any] = {}
