@@ -123,8 +123,9 @@ FIGURE = Figure(
     caption=r"""Six algorithms on the sums of 4 to 8 digits, from the shipped base, with the same prompts, rollouts,
     updates and learning rate: mean and range over the seeds, against the rollout batch. l: the share of
     $\frac{\lambda}{2}\chi^2$ in the penalty that PMD-mean's exact step (C1, C2) puts on the observed groups, at the
-    arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the last batch, every seed, with the mean; the band is
-    the base's interval. PMD-part meets what C12 and C16 say of few rollouts at a low pass rate.""",
+    arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the
+    last batch, every seed, with the mean; the band is the base's interval. PMD-part meets what C12 and C16 say of few
+    rollouts at a low pass rate.""",
     config=_config("cpu-full"),
     arrays={
         **{name: "[R, S, B]" for name, _, _ in PANELS},
