@@ -40,7 +40,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     accuracy.axhline(base, **LIMIT)
     accuracy.set_ylim(bottom=0)
     _pairs(distance, data["kl_old_new"].mean(-1))
-    distance.set_yscale("log")
+    distance.set_ylim(bottom=0)
     style.title(accuracy, "a", "held-out accuracy")
     style.title(distance, "b", "KL(old, new) a batch, nats")
     for face, label in (("white", "plain"), ("0.4", "standardised")):
