@@ -1,6 +1,7 @@
 """The compiled part of a training batch: many minibatch updates in one call, and log-ratios after them."""
 
 from dataclasses import replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from pmdtheory import losses
 from tiny_llm_rl.algorithm import loss
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.model import Transformer
@@ -16,7 +18,16 @@ from tiny_llm_rl.rollout import log_probs
 
 __all__ = ["Batch", "Trace", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update"]
 
-_CLIPS = {"grpo": (0.2, 0.2), "dapo": (0.2, 0.28), "dr-grpo": (0.2, 0.2), "gspo": (3e-4, 4e-4)}
+# What each clipped loss does when it is not told otherwise, from the loss itself.
+_CLIPS = {
+    name: tuple(signature(function).parameters[clip].default for clip in ("clip_low", "clip_high"))
+    for name, function in {
+        "grpo": losses.grpo_loss,
+        "dapo": losses.dapo_loss,
+        "dr-grpo": losses.dr_grpo_loss,
+        "gspo": losses.gspo_loss,
+    }.items()
+}
 
 
 class Batch(NamedTuple):

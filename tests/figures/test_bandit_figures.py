@@ -16,6 +16,7 @@ import pmdtheory as pmd  # noqa: E402
 from pmdtheory import finite_sample  # noqa: E402
 from pmdtheory.figures import _data, _make  # noqa: E402
 from pmdtheory.figures._style import Style  # noqa: E402
+from tests.page import assert_apart
 from tests.tolerances import monte_carlo  # noqa: E402
 from tiny_llm_rl.figures import (  # noqa: E402  # noqa: E402
     _bandit_runs,
@@ -66,15 +67,7 @@ def test_no_text_overlaps_another_or_leaves_the_page(name, canvases):
     texts += [text for axes in canvas.axes for text in (axes._left_title, *axes.texts)]
     texts += [text for legend in canvas.legends for text in legend.get_texts()]
     texts += [text for axes in canvas.axes if axes.get_legend() for text in axes.get_legend().get_texts()]
-    texts = [text for text in texts if text.get_text()]
-    boxes = [text.get_window_extent() for text in texts]
-    for i, one in enumerate(boxes):
-        assert canvas.bbox.x0 <= one.x0
-        assert one.x1 <= canvas.bbox.x1
-        assert canvas.bbox.y0 <= one.y0
-        assert one.y1 <= canvas.bbox.y1
-        assert [texts[j].get_text() for j, other in enumerate(boxes[:i]) if one.overlaps(other)] == []
-        assert texts[i].get_fontsize() >= 6.5
+    assert_apart(canvas, texts)
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from pmdtheory.figures import _make
 from pmdtheory.figures._data import decode, encode, read
 from pmdtheory.figures._style import Style
+from tests.page import assert_apart
 from tests.tolerances import RATE
 from tiny_llm_rl.figures import exact_lm
 
@@ -88,15 +89,7 @@ def test_exact_lm_has_no_text_upon_another(canvas: Any) -> None:
     texts = [axis.label for axes in canvas.axes for axis in (axes.xaxis, axes.yaxis)]
     texts += [text for axes in canvas.axes for text in (axes._left_title, *axes.texts)]
     texts += [text for owner in (*canvas.legends, *(a.get_legend() for a in canvas.axes)) for text in owner.get_texts()]
-    texts = [text for text in texts if text.get_text()]
-    boxes = [text.get_window_extent() for text in texts]
-    for i, one in enumerate(boxes):
-        assert canvas.bbox.x0 <= one.x0
-        assert one.x1 <= canvas.bbox.x1
-        assert canvas.bbox.y0 <= one.y0
-        assert one.y1 <= canvas.bbox.y1
-        assert [texts[j].get_text() for j, other in enumerate(boxes[:i]) if one.overlaps(other)] == []
-        assert texts[i].get_fontsize() >= 6.5
+    assert_apart(canvas, texts)
 
 
 def test_exact_lm_reaches_both_members(enumerated: Any) -> None:

@@ -11,6 +11,7 @@ from pmdtheory import figures, finite_sample
 from pmdtheory.figures import _make
 from pmdtheory.figures._style import Style
 from pmdtheory.figures.loo_clamp import _advantage, _mean_mass
+from tests.page import assert_apart
 
 NAMES = ["variants", "loo_clamp"]
 FOUND = 1e-9  # policies found by a root-finder on differences
@@ -36,15 +37,7 @@ def test_no_text_overlaps_another_or_leaves_the_page(name: str, canvases: dict[s
     texts += [text for axes in canvas.axes for text in (axes._left_title, *axes.texts)]
     texts += [text for axes in canvas.axes[:1] for text in axes.get_yticklabels()]
     texts += canvas.legends[0].get_texts()
-    texts = [text for text in texts if text.get_text()]
-    boxes = [text.get_window_extent() for text in texts]
-    for i, one in enumerate(boxes):
-        assert canvas.bbox.x0 <= one.x0
-        assert one.x1 <= canvas.bbox.x1
-        assert canvas.bbox.y0 <= one.y0
-        assert one.y1 <= canvas.bbox.y1
-        assert [texts[j].get_text() for j, other in enumerate(boxes[:i]) if one.overlaps(other)] == []
-        assert texts[i].get_fontsize() >= 6.5
+    assert_apart(canvas, texts)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,13 +1,12 @@
 """Each loss with and without dividing the advantage by the deviation of its group."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures.lm_curves import LOOKS
+from tiny_llm_rl.figures.lm_curves import LOOKS, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,15 +19,8 @@ __all__ = ["FIGURE"]
 
 
 def compute(config: Config) -> Arrays:
-    """The runs of the preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
-    from tiny_llm_rl import experiments, verdicts
-
-    chosen = experiments.preset(config["preset"])
-    out = Path("runs") / chosen.name
-    experiments.run(chosen, out)
-    found = experiments.collected(chosen, out, ("train_reward", "kl_old_new"))
-    base = verdicts.base_accuracy(chosen)
-    return {**found, "base": np.array([base["accuracy"], *base["interval"]])}
+    """Every arm's numbers."""
+    return trained(config["preset"], ("train_reward", "kl_old_new"))
 
 
 def draw(data: Arrays, style: Style) -> "Canvas":

@@ -1,12 +1,13 @@
 """Training curves of the small language model: what each algorithm does to the policy, batch by batch."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import BLACK, GREEN, LIMIT, MEAN, ORANGE, SKY, VERMILLION, Style
+from pmdtheory.figures._style import BLACK, LIMIT, MEAN, ORANGE, SKY, VERMILLION, Style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,7 +20,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     "none": {"color": BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1},
     "grpo": {"color": VERMILLION, "linestyle": (0, (4, 1.4)), "linewidth": 1.1},
     "gspo": {"color": SKY, "linestyle": "-", "linewidth": 1.1, "marker": "s", "markevery": 5},
-    "kl": {"color": GREEN, "linestyle": "-", "linewidth": 1.0},
 }  # fmt: skip
 
 # Name of the record, title of the panel, scale of its axis.
@@ -41,16 +41,20 @@ PANELS = (
 __all__ = ["FIGURE"]
 
 
-def compute(config: Config) -> Arrays:
-    """The runs of the preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
+def trained(preset: str, curves: Sequence[str]) -> Arrays:
+    """The runs of a preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
     from tiny_llm_rl import experiments, verdicts
 
-    chosen = experiments.preset(config["preset"])
+    chosen = experiments.preset(preset)
     out = Path("runs") / chosen.name
     experiments.run(chosen, out)
-    found = experiments.collected(chosen, out, [name for name, _, _ in PANELS])
     base = verdicts.base_accuracy(chosen)
-    return {**found, "base": np.array([base["accuracy"], *base["interval"]])}
+    return {**experiments.collected(chosen, out, curves), "base": np.array([base["accuracy"], *base["interval"]])}
+
+
+def compute(config: Config) -> Arrays:
+    """Every panel's numbers."""
+    return trained(config["preset"], [name for name, _, _ in PANELS])
 
 
 def draw(data: Arrays, style: Style) -> "Canvas":
