@@ -1,26 +1,18 @@
 """`pmdtheory verify | figures | update | claims | variants | prove`. The only file that prints, writes or exits."""
 
-import errno
-import io
-import os
-import re
-import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager, redirect_stderr, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tyro
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from tyro.conf import Positional, subcommand
 
-from pmdtheory import report
+from pmdtheory import _console, report
+from pmdtheory._console import progress, rendered, width, write
 from pmdtheory._tables import read_problem
 from pmdtheory.claims import select
 from pmdtheory.claims._verify import verify
@@ -65,20 +57,20 @@ class Verify:
     def run(self) -> int:
         """Exit status 0 when everything holds, 1 otherwise."""
         chosen = select(self.claims)
-        with _progress("verify", len(chosen) * max(self.instances, 0)) as advance:
+        with progress("verify", len(chosen) * max(self.instances, 0)) as advance:
             reports = verify(
                 chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
             )
         if self.json:
             print(report.verify_data(reports, self.instances, self.seed))
         else:
-            shown = range(len(_TITLES)) if _width() >= _WIDE else _NARROW
+            shown = range(len(_TITLES)) if width() >= _WIDE else _NARROW
             table = Table(title=f"{self.instances} instances per claim, seed {self.seed}", title_justify="left")
             for column in shown:
                 table.add_column(_TITLES[column], justify="right" if column in (3, 4, 5, 6, 7) else "left")
             for row in report.verify_rows(reports):
                 table.add_row(*(row[column] for column in shown), style=None if row[-1] == "holds" else "bold red")
-            print(_rendered(table), end="")
+            print(rendered(table), end="")
             for found in reports:
                 for failure in found.failures[:5]:
                     print(f"{found.claim.id} fails on {failure}")
@@ -115,7 +107,7 @@ class Figures:
         """Exit status 0, or 1 when a check fails."""
         from pmdtheory import figures
 
-        with _progress("figures", None) as advance:
+        with progress("figures", None) as advance:
             results = figures.make(
                 self.names,
                 out=self.out,
@@ -169,7 +161,7 @@ class Step:
             print(f"pmdtheory: {solution.status.name}: {solution.status.value}", file=sys.stderr)
             return 1
         if self.out is not None:
-            _write(self.out, report.update_data(solution, self.method) + "\n")
+            write(self.out, report.update_data(solution, self.method) + "\n")
         elif self.json:
             print(report.update_data(solution, self.method))
         else:
@@ -209,7 +201,7 @@ class Step:
         for i in range(min(shown, problem.reward.size)):
             values = (problem.reward[i], problem.policy[i], step.policy[i], step.log_ratio[i])
             table.add_row(str(i), *(f"{value:.6g}" for value in values))
-        print(_rendered(table), end="")
+        print(rendered(table), end="")
         if problem.reward.size > shown:
             print(f"... and {problem.reward.size - shown} more actions; --json has them all")
 
@@ -229,7 +221,7 @@ class Claims:
         if self.out is None:
             print(report.claims_page(), end="")
         else:
-            _write(self.out, report.claims_page())
+            write(self.out, report.claims_page())
         return 0
 
 
@@ -269,20 +261,20 @@ class Variants:
         elif not self.names:
             tasks = [(row.name, row.loss, row.library) for row in VARIANTS if find_spec(row.library)]
         found, start = {}, time.perf_counter()
-        with _progress("variants", len(tasks)) as advance:
+        with progress("variants", len(tasks)) as advance:
             for name, loss, library in tasks:
                 advance(name)
                 found[name] = classify(loss, group_size=self.group_size, tau_hint=self.tau_hint, library=library)
         if self.json:
             print(variants_data(found, time.perf_counter() - start))
             return 0
-        shown = range(len(TITLES)) if _width() >= _WIDE else (0, 1, 2, 4)
+        shown = range(len(TITLES)) if width() >= _WIDE else (0, 1, 2, 4)
         table = Table(title=f"groups of {self.group_size}; tau in reward units", title_justify="left")
         for column in shown:
             table.add_column(TITLES[column])
         for name, one in found.items():
             table.add_row(*(variants_row(name, one)[column] for column in shown))
-        print(_rendered(table), end="")
+        print(rendered(table), end="")
         for name, one in found.items():
             print(f"\n{name}: {one.verdict}")
         for row in VARIANTS if not self.names and self.file is None else ():
@@ -315,7 +307,7 @@ class Prove:
         if self.latex + self.json + (self.out is not None) > 1:
             raise ValueError("more than one of --latex, --json and --out was given; pass one of them")
         chosen, proofs = symbolic.select(self.claims), []
-        with _progress("prove", len(chosen)) as advance:
+        with progress("prove", len(chosen)) as advance:
             for derivation in chosen:
                 advance(derivation.claim)
                 proofs.append((derivation, derivation.check()))
@@ -325,7 +317,7 @@ class Prove:
         elif self.out is None:
             print(proof_text(proofs, self.latex), end="")
         elif proved:
-            _write(self.out, proof_page(chosen))
+            write(self.out, proof_page(chosen))
         else:
             missing = ", ".join(f"{one.claim} {k + 1}" for one, found in proofs for k, ok in enumerate(found) if not ok)
             print(f"pmdtheory: not decided: {missing}; nothing was written", file=sys.stderr)
@@ -342,95 +334,6 @@ Command = (
 )
 
 
-def _width() -> int:
-    """Columns of the terminal; 160 where standard output is none."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 160
-
-
-def _rendered(table: Table) -> str:
-    """A table as text, as wide as the terminal, or wide enough where there is none.
-
-    Rich does not print it itself: it would turn a reader that has gone into exit status 1, a claim that failed.
-    """
-    terminal = sys.stdout.isatty()
-    console = Console(file=io.StringIO(), width=_width(), force_terminal=terminal, highlight=False)
-    with console.capture() as text:
-        console.print(table)
-    return text.get()
-
-
-@contextmanager
-def _progress(label: str, total: int | None) -> Any:
-    """A progress bar on standard error; yields advance(text) or advance(text, done, total)."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(label, total=total)
-
-        def advance(text: str, done: int | None = None, out_of: int | None = None) -> None:
-            if done is None:
-                bar.update(task, advance=1, description=text)
-            else:
-                bar.update(task, completed=done, total=out_of, description=text)
-
-        yield advance
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    part = path.with_name(f".{path.name}.part")
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
-        part.write_text(text, encoding="utf-8")
-        os.replace(part, path)
-    except OSError as error:
-        raise ValueError(f"out={str(path)!r} cannot be written ({error.strerror}); name a file in a folder") from None
-    finally:
-        with suppress(OSError):  # there is nothing to remove where nothing could be made
-            part.unlink()
-
-
-def _parsed(arguments: Sequence[str] | None) -> Any:
-    """The command, or ValueError with what the parser said, on one line."""
-    said = io.StringIO()
-    try:
-        with redirect_stderr(said):
-            return tyro.cli(Command, prog="pmdtheory", description=_ABOUT, args=arguments)
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-    lines = [line.strip("│╭╮╰╯─ ") for line in said.getvalue().splitlines()[1:]]
-    message = re.split("Got errors|Argument helptext|For full helptext", " ".join(line for line in lines if line))[0]
-    raise ValueError(f"{message.strip().rstrip('.')}; see pmdtheory --help, and pmdtheory COMMAND --help")
-
-
-def _discard_output() -> None:
-    """Send what is still buffered nowhere, so that the interpreter does not complain about it when it exits."""
-    with suppress(io.UnsupportedOperation):  # standard output that is no file has nothing to flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 fine, 1 a claim or check failed, 2 bad input."""
-    try:
-        command = _parsed(arguments)
-        run: Callable[[], int] = command.run
-        status = run()
-        sys.stdout.flush()
-    except (ValueError, TypeError) as error:
-        print(f"pmdtheory: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("pmdtheory: interrupted; nothing half-written was left", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        _discard_output()
-        return 0
-    except OSError as error:
-        _discard_output()
-        print(
-            f"pmdtheory: output cannot be written ({error.strerror}); free some space or name another", file=sys.stderr
-        )
-        return 2
-    return status
+    return _console.main(Command, "pmdtheory", _ABOUT, arguments)

@@ -9,7 +9,7 @@ from typing import Any
 
 from tyro.conf import OmitArgPrefixes, Positional
 
-from tiny_llm_rl._console import progress, rendered
+from pmdtheory._console import progress, tabulated
 from tiny_llm_rl._signals import STATUS, held_signals
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.pretrain import PretrainConfig
@@ -47,7 +47,7 @@ class Pretrain:
             def watch(record: dict[str, Any]) -> None:
                 done = record["step"] + (self.config.clean_steps if record["phase"] == "careless" else 0)
                 rate = f", pass rate {record['pass_rate']:.3f}" if "pass_rate" in record else ""
-                advance(done, f"{record['phase']}, loss {record['loss']:.3f}{rate}")
+                advance(f"{record['phase']}, loss {record['loss']:.3f}{rate}", done)
 
             model, record = pretrain(self.config, watch)
         save_model(self.out, model, {name: value for name, value in record.items() if name != "seconds"})
@@ -55,7 +55,7 @@ class Pretrain:
             print(json.dumps({"schema": SCHEMA, **plain(record)}, allow_nan=False))
         else:
             print(
-                rendered(str(self.out), ("", ""), [(name.replace("_", " "), str(v)) for name, v in record.items()]),
+                tabulated(str(self.out), ("", ""), [(name.replace("_", " "), str(v)) for name, v in record.items()]),
                 end="",
             )
         return 0
@@ -98,7 +98,10 @@ class Train:
                 write(record)
                 tokens.append(record.get("response_length", 0.0) * self.config.batch * self.config.oversample)
                 pace = sum(tokens) / (time.perf_counter() - began)
-                advance(record["batch"] + 1, f"reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s")
+                advance(
+                    f"{self.config.algorithm} reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s",
+                    record["batch"] + 1,
+                )
 
             outcome = train(self.config, directory, base=base, stop=lambda: bool(seen), report=watch)
         if outcome.status is RunStatus.STOPPED:
@@ -112,7 +115,7 @@ class Train:
         if self.json:
             print(directory.summary.read_text(), end="")
         else:
-            print(rendered(str(self.out), ("", "first batch", "last batch"), _first_and_last(outcome.records)), end="")
+            print(tabulated(str(self.out), ("", "first batch", "last batch"), _first_and_last(outcome.records)), end="")
         if outcome.status is not RunStatus.FINISHED:
             print(f"tiny-llm-rl: {outcome.status.name}: {outcome.status.value}", file=sys.stderr)
             return 1
@@ -186,7 +189,7 @@ class Sample:
             print(json.dumps({"schema": SCHEMA, "samples": [dict(zip(names, row, strict=True)) for row in table]}))
         else:
             text = [(p, r, f"{v:.3f}", "not a prompt" if w is None else f"{w:g}") for p, r, v, w in table]
-            print(rendered(self.model, ("prompt", "response", "log-probability, nats", "reward"), text), end="")
+            print(tabulated(self.model, ("prompt", "response", "log-probability, nats", "reward"), text), end="")
         return 0
 
 
@@ -216,20 +219,20 @@ class Reproduce:
 
     def run(self) -> int:
         """Exit status 0; 1 when a run broke down that was not expected to."""
-        from tiny_llm_rl import experiments, verdicts
+        from tiny_llm_rl import experiments, presets, verdicts
 
-        chosen = experiments.preset(self.preset)
+        chosen = presets.preset(self.preset)
         out = self.out or Path("runs") / self.preset
         with progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
             statuses = experiments.run(
                 chosen, out, processes=self.processes,
-                report=lambda run, status, done, total: advance(done, f"{run} {status.lower()}"),
+                report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
             )  # fmt: skip
         table = verdicts.table(chosen, experiments.collected(chosen, out, ()))
         if self.json:
             print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))
         else:
-            print(rendered(f"{self.preset}: {chosen.about}", verdicts.COLUMNS, verdicts.rows(table)), end="")
+            print(tabulated(f"{self.preset}: {chosen.about}", verdicts.COLUMNS, verdicts.rows(table)), end="")
             for line in verdicts.sentences(table):
                 print(line)
         return 0

@@ -8,17 +8,17 @@ A command is a frozen dataclass whose fields are its arguments and whose run() r
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, subcommand
 
-from pmdtheory import SolveError
+from pmdtheory import _console
 from pmdtheory._checks import FloatArray
+from pmdtheory._console import progress, tabulated
 from tiny_llm_rl._cli_lm import Pretrain, Reproduce, Sample, Train
-from tiny_llm_rl._console import discard_output, parsed, progress, rendered
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.runlog import SCHEMA
 
@@ -57,7 +57,7 @@ class Bandit:
             def watch(done: int, metrics: dict[str, float]) -> None:
                 first.append(done)
                 pace = len(first) / (time.perf_counter() - began)
-                advance(done, f"success {metrics['success']:.3f}, {pace:.1f} batches/s")
+                advance(f"{self.config.algorithm} success {metrics['success']:.3f}, {pace:.1f} batches/s", done)
 
             try:
                 summary = run(self.config, self.out, resume=self.resume, save_every=self.save_every, watch=watch)
@@ -71,7 +71,7 @@ class Bandit:
                 (name, *(_shown(summary[when].get(name)) for when in ("start", "end")))
                 for name in sorted(summary["end"])
             ]
-            print(rendered(f"{self.config.algorithm}, {self.out}", ("", "start", "end"), rows), end="")
+            print(tabulated(f"{self.config.algorithm}, {self.out}", ("", "start", "end"), rows), end="")
         if summary["diverged"]:
             print(f"{PROGRAM}: numbers overflowed; take a smaller learning_rate, or a larger tau", file=sys.stderr)
         return int(summary["diverged"])
@@ -107,7 +107,7 @@ class Compare:
             return 0
         title = f"{self.path}, batch {batch}: against the exact step of {found.member}, contexts {found.gap.size}"
         rows = [(name.replace("_", " "), *map(_shown, _spread(getattr(found, name)))) for name in names]
-        print(rendered(title, ("", "mean", "least", "largest"), rows), end="")
+        print(tabulated(title, ("", "mean", "least", "largest"), rows), end="")
         return 0
 
 
@@ -132,26 +132,4 @@ Command = (
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 fine, 1 a failure that was found, 2 bad input."""
-    try:
-        run: Callable[[], int] = parsed(Command, PROGRAM, _ABOUT, arguments).run
-        status = run()
-        sys.stdout.flush()
-    except (ValueError, TypeError) as error:
-        print(f"{PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except SolveError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"{PROGRAM}: interrupted; nothing half-written was left", file=sys.stderr)
-        return 130
-    except BrokenPipeError:
-        discard_output()
-        return 0
-    except OSError as error:
-        discard_output()
-        print(
-            f"{PROGRAM}: output cannot be written ({error.strerror}); free some space or name another", file=sys.stderr
-        )
-        return 2
-    return status
+    return _console.main(Command, PROGRAM, _ABOUT, arguments)

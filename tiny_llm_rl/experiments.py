@@ -1,4 +1,4 @@
-"""Comparisons as data: arms (an algorithm with its settings), seeds, and one run directory for each pair.
+"""Comparisons run: one run directory for each arm of a preset and each seed.
 
 A preset is trained by `run`, two processes at a time, each resumable; `collected` reads the directories into arrays
 with every seed kept. Within a preset all arms sample the same prompts and are evaluated on the same held-out prompts.
@@ -10,123 +10,20 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tiny_llm_rl._checks import choice
-from tiny_llm_rl.algorithm import LossConfig
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.presets import Preset
 
-__all__ = ["PRESETS", "Arm", "Preset", "collected", "preset", "run"]
+__all__ = ["collected", "run"]
 
 FloatArray = NDArray[np.float64]
 
-# A log-ratio of a token is small where that of a response is not: GSPO's clip scales with the length of responses.
-_GSPO = LossConfig(clip_low=0.02, clip_high=0.027)
-_STD, _NO_STD = LossConfig(standardise=True), LossConfig(standardise=False)
 _ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One line of a comparison: a name for directories, a title for legends, and what is run (seed 0)."""
-
-    name: str
-    title: str
-    config: TrainConfig
-
-
-@dataclass(frozen=True)
-class Preset:
-    """A comparison: arms, how many seeds, and what it is for."""
-
-    name: str
-    about: str
-    seeds: int
-    arms: tuple[Arm, ...]
-
-
-def _arms(shared: TrainConfig, *rows: tuple[str, str, dict[str, Any]]) -> tuple[Arm, ...]:
-    return tuple(Arm(name, title, replace(shared, **options)) for name, title, options in rows)
-
-
-_QUICK = TrainConfig(prompts=64, rollouts=8, batches=50, minibatches=16, learning_rate=1e-4, evaluate_every=50)
-_FULL = TrainConfig(
-    prompts=256, rollouts=8, batches=20, minibatches=16, learning_rate=2e-4, evaluate_every=10, evaluation_prompts=2048
-)
-_SMOKE = TrainConfig(
-    prompts=16, rollouts=8, batches=3, minibatches=4, learning_rate=1e-4, evaluate_every=3, evaluation_prompts=128
-)
-
-_PRESETS = (
-    Preset(
-        "smoke",
-        "that every part works; says nothing about the algorithms",
-        1,
-        _arms(
-            _SMOKE,
-            ("mean", r"PMD-mean, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3}),
-            ("part", r"PMD-part, $\tau=.1$", {"algorithm": "pmd-part", "tau": 0.1}),
-        ),
-    ),
-    Preset(
-        "cpu-quick",
-        "PMD-mean against PMD-part, a regression without a regulariser, and GRPO, in minutes on two cores",
-        3,
-        _arms(
-            _QUICK,
-            ("mean", r"PMD-mean, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3}),
-            ("part", r"PMD-part, $\tau=.1$", {"algorithm": "pmd-part", "tau": 0.1}),
-            ("none", "no regulariser", {"algorithm": "rloo"}),
-            ("grpo", "GRPO", {"algorithm": "grpo"}),
-        ),
-    ),
-    Preset(
-        "cpu-full",
-        "six algorithms at four times the batch, twice the learning rate and 2,048 evaluation prompts",
-        3,
-        _arms(
-            _FULL,
-            ("mean", r"PMD-mean, $\tau=.1$", {"algorithm": "pmd-mean", "tau": 0.1}),
-            ("part", r"PMD-part, $\tau=.1$", {"algorithm": "pmd-part", "tau": 0.1}),
-            ("part3", r"PMD-part, $\tau=.3$", {"algorithm": "pmd-part", "tau": 0.3}),
-            ("none", "no regulariser", {"algorithm": "rloo"}),
-            ("grpo", "GRPO", {"algorithm": "grpo"}),
-            ("gspo", "GSPO", {"algorithm": "gspo", "loss": _GSPO}),
-        ),
-    ),
-    Preset(
-        "cpu-ablation",
-        "each loss with and without dividing the advantage by the deviation of its group",
-        3,
-        _arms(
-            _FULL,
-            ("mean", r"PMD-mean, $\tau=.1$", {"algorithm": "pmd-mean", "tau": 0.1}),
-            ("mean-std", r"PMD-mean, std, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3, "loss": _STD}),
-            ("grpo", "GRPO", {"algorithm": "grpo", "loss": _NO_STD}),
-            ("grpo-std", "GRPO, std", {"algorithm": "grpo"}),
-            ("gspo", "GSPO", {"algorithm": "gspo", "loss": replace(_GSPO, standardise=False)}),
-            ("gspo-std", "GSPO, std", {"algorithm": "gspo", "loss": _GSPO}),
-        ),
-    ),
-)
-PRESETS: Final = {each.name: each for each in _PRESETS}
-
-
-def preset(name: str) -> Preset:
-    """The preset of a name.
-
-    Raises:
-        ValueError: for an unknown name.
-
-    >>> len(preset("cpu-quick").arms)
-    4
-    """
-    return PRESETS[choice("preset", name, PRESETS)]
 
 
 def _one(config: TrainConfig, path: Path) -> str:
@@ -174,7 +71,11 @@ def run(
     Raises:
         KeyboardInterrupt: on Ctrl-C, after the running batches are saved; the next call goes on from there.
     """
-    jobs = {f"{arm.name}-{seed}": replace(arm.config, seed=seed) for arm in chosen.arms for seed in range(chosen.seeds)}
+    jobs = {
+        f"{arm.name}-{seed}": replace(arm.config, seed=seed)
+        for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds)
+        for arm in chosen.arms
+    }
     found = {}
     for name in jobs:
         summary = out / name / "summary.json"
@@ -219,7 +120,7 @@ def collected(chosen: Preset, out: Path, curves: Sequence[str]) -> dict[str, Flo
     arrays |= {name: np.full(shape, np.nan) for name in last}
     for a, arm in enumerate(chosen.arms):
         for seed in range(chosen.seeds):
-            path = out / f"{arm.name}-{seed}"
+            path = out / f"{arm.name}-{chosen.first_seed + seed}"
             if not (path / "summary.json").exists():
                 raise ValueError(
                     f"run {path} has not ended; train it with tiny-llm-rl reproduce --preset {chosen.name}"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from tiny_llm_rl.experiments import Preset
+from tiny_llm_rl.presets import Preset
 
 __all__ = ["COLUMNS", "mean_interval", "rows", "sentences", "table"]
 

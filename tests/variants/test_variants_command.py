@@ -87,7 +87,7 @@ def test_the_whole_table(pmdtheory, monkeypatch):
 
 
 def test_a_narrow_terminal_gets_fewer_columns(pmdtheory, monkeypatch):
-    monkeypatch.setattr(cli, "_width", lambda: 80)
+    monkeypatch.setattr(cli, "width", lambda: 80)
     out = pmdtheory("kimi")[1]
     assert "baseline" in out
     assert "TV to PMD-mean" not in out

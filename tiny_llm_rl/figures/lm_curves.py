@@ -43,9 +43,9 @@ __all__ = ["FIGURE"]
 
 def trained(preset: str, curves: Sequence[str]) -> Arrays:
     """The runs of a preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
-    from tiny_llm_rl import experiments, verdicts
+    from tiny_llm_rl import experiments, presets, verdicts
 
-    chosen = experiments.preset(preset)
+    chosen = presets.preset(preset)
     out = Path("runs") / chosen.name
     experiments.run(chosen, out)
     base = verdicts.base_accuracy(chosen)
@@ -111,7 +111,7 @@ def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
 
 
 def _config(name: str) -> dict[str, Any]:
-    from tiny_llm_rl.experiments import preset
+    from tiny_llm_rl.presets import preset
 
     chosen = preset(name)
     return {
