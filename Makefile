@@ -21,13 +21,15 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch test-extras test-integrations bench-trl lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
 	@echo 'test             the default tests, with coverage'
 	@echo 'test-slow        the tests that take longer'
 	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
+	@echo 'test-extras      reasoning-gym and sinks, in a .venv-extras of its own'
+	@echo 'test-integrations  training in TRL and Tunix, in .venv-trl and .venv-tunix'
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
@@ -35,6 +37,7 @@ help:
 	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
 	@echo 'bench            benchmarks, into .benchmarks/'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
+	@echo 'bench-trl        a step of tiny_llm_rl against one of TRL, into tests/benchmarks/results/'
 	@echo 'notebooks        run the notebooks'
 	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
 	@echo 'clean            remove .venv, caches and build outputs'
@@ -55,10 +58,10 @@ $(STAMP): | $(DEPENDENCIES)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
-		-m "not slow and not notebook and not gpu and not torch" $(PYTEST_FLAGS)
+		-m "not slow and not notebook and not gpu and not torch and not integrations and not extras" $(PYTEST_FLAGS)
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch and not integrations and not extras" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
 
 # PyTorch is large and only the losses need it: an environment of its own, outside the lock.
 TORCH := .venv-torch/bin
@@ -73,6 +76,55 @@ $(TORCH_STAMP):
 
 test-torch: $(TORCH_STAMP)
 	$(TORCH)/python -m pytest tests/rl/test_losses_torch.py tests/variants/test_classify_torch.py -m torch $(PYTEST_FLAGS)
+
+# What the extra `tasks` and the sinks need; reasoning-gym brings some thirty packages.
+EXTRAS := .venv-extras/bin
+EXTRAS_STAMP := .venv-extras/.extras-1
+
+$(EXTRAS_STAMP):
+	rm -rf .venv-extras
+	"$(PYTHON)" -m venv .venv-extras
+	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check 'reasoning-gym==0.1.25' 'trackio>=0.40' 'tensorboardX>=2.6'
+	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-extras: $(EXTRAS_STAMP)
+	$(EXTRAS)/python -m pytest tests/rl/test_extras.py -m extras $(PYTEST_FLAGS)
+
+# Frameworks that training is done with: an environment each, since they pin one another's dependencies. PyTorch goes in
+# first, so that the build it is asked for stays.
+TRL_PINS := tests/integrations/trl.txt
+TRL := .venv-trl/bin
+TRL_STAMP := .venv-trl/.trl-$(shell cat $(TRL_PINS) | $(HASH))
+TUNIX_PINS := tests/integrations/tunix.txt
+TUNIX := .venv-tunix/bin
+TUNIX_STAMP := .venv-tunix/.tunix-$(shell cat $(TUNIX_PINS) | $(HASH))
+
+$(TRL_STAMP):
+	rm -rf .venv-trl
+	"$(PYTHON)" -m venv .venv-trl
+	$(TRL)/python -m pip install -qq --disable-pip-version-check $$(grep ^torch== $(TRL_PINS))
+	$(TRL)/python -m pip install -qq --disable-pip-version-check -r $(TRL_PINS)
+	$(TRL)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(TUNIX_STAMP):
+	rm -rf .venv-tunix
+	"$(PYTHON)" -m venv .venv-tunix
+	$(TUNIX)/python -m pip install -qq --disable-pip-version-check -r $(TUNIX_PINS)
+	$(TUNIX)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-integrations: $(TRL_STAMP) $(TUNIX_STAMP)
+	$(TRL)/python -m pytest -m integrations tests/integrations $(PYTEST_FLAGS)
+	$(TRL)/python -m pytest -W default pmdtheory/integrations/trl.py $(PYTEST_FLAGS)
+	$(TUNIX)/python -m pytest -m integrations tests/integrations $(PYTEST_FLAGS)
+	$(TUNIX)/python -m pytest -W default pmdtheory/integrations/tunix.py $(PYTEST_FLAGS)
+
+# A step of TRL's GRPO against one of tiny_llm_rl, alternately; one process at a time.
+bench-trl: $(STAMP) $(TRL_STAMP)
+	$(BIN)/python -m tests.benchmarks.trl --out tests/benchmarks/results
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -118,5 +170,5 @@ lock:
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(LOCK_FLAGS) -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-torch build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-torch .venv-trl .venv-tunix build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

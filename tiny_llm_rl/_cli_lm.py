@@ -76,7 +76,7 @@ class Train:
     resume: bool = False
     """Go on with the run in that directory."""
     sink: str = "none"
-    """tensorboard: also write its event files (needs the package tensorboardX)."""
+    """tensorboard: also write its event files; trackio: also into its store; each needs its package."""
     json: bool = False
     """Print the summary as JSON, and nothing else, to standard output."""
 
@@ -209,7 +209,7 @@ class Reproduce:
     """
 
     preset: str = "cpu-quick"
-    """smoke, cpu-quick, cpu-full."""
+    """smoke, cpu-quick, cpu-full, cpu-long, gpu, ...; a wrong name lists all."""
     out: Path | None = None
     """Directory of the runs; runs/PRESET when none is given."""
     processes: int = 2
@@ -228,7 +228,7 @@ class Reproduce:
                 chosen, out, processes=self.processes,
                 report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
             )  # fmt: skip
-        table = verdicts.table(chosen, experiments.collected(chosen, out, ()))
+        table = verdicts.table(chosen, experiments.collected(chosen, out, ()), experiments.made_base(chosen, out))
         if self.json:
             print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))
         else:

@@ -12,6 +12,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.presets import Preset
 
-__all__ = ["collected", "run"]
+__all__ = ["collected", "made_base", "run"]
 
 FloatArray = NDArray[np.float64]
 
@@ -34,6 +35,21 @@ def _one(config: TrainConfig, path: Path) -> str:
 
     with held_signals() as seen:
         return train(config, RunDirectory(path, config, kind="train", resume=True), stop=lambda: bool(seen)).status.name
+
+
+def made_base(chosen: Preset, out: Path, report: Callable[[dict[str, Any]], None] = lambda record: None) -> str | None:
+    """Path of the preset's own base in `out`, made where it is missing; None for a preset whose base is shipped."""
+    if chosen.pretrain is None:
+        return None
+    path = out / "base.safetensors"
+    if not path.is_file():
+        from tiny_llm_rl.pretrain import pretrain
+        from tiny_llm_rl.weights import save_model
+
+        out.mkdir(parents=True, exist_ok=True)
+        model, record = pretrain(chosen.pretrain, report)
+        save_model(path, model, {name: value for name, value in record.items() if name != "seconds"})
+    return str(path)
 
 
 @contextmanager
@@ -76,6 +92,9 @@ def run(
         for seed in range(chosen.first_seed, chosen.first_seed + chosen.seeds)
         for arm in chosen.arms
     }
+    base = made_base(chosen, out)
+    if base is not None:
+        jobs = {name: replace(config, base=base) for name, config in jobs.items()}
     found = {}
     for name in jobs:
         summary = out / name / "summary.json"

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tiny_llm_rl._checks import choice
 from tiny_llm_rl.algorithm import LossConfig
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.pretrain import PretrainConfig
 
 __all__ = ["PRESETS", "Arm", "Preset", "preset"]
 
@@ -35,6 +36,7 @@ class Preset:
         arms: in the order of tables; the first is the one the others are held against.
         varies: fields of TrainConfig that differ between arms besides algorithm, tau and loss.
         first_seed: of the runs.
+        pretrain: makes the base, `base.safetensors` beside the runs, where the package ships none.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Preset:
     arms: tuple[Arm, ...]
     varies: tuple[str, ...] = ()
     first_seed: int = 0
+    pretrain: PretrainConfig | None = None
 
 
 Row = tuple[str, str, dict[str, Any]]
@@ -58,8 +61,9 @@ _QUICK = TrainConfig(prompts=64, rollouts=8, batches=50, minibatches=16, learnin
 _FULL = TrainConfig(
     prompts=256, rollouts=8, batches=20, minibatches=16, learning_rate=2e-4, evaluate_every=10, evaluation_prompts=2048
 )
-# Three fifths of the rollouts of _FULL, for grids.
-_GRID = replace(_FULL, batches=12, evaluate_every=12, evaluation_prompts=1024)
+_GRID = replace(_FULL, batches=8, evaluate_every=8, evaluation_prompts=512)  # cheaper, for grids
+# Responses of 73 tokens: 8-column additions with every carry written down.
+_LONG = replace(_FULL, base="addition", batches=12, evaluate_every=12, evaluation_prompts=1024)
 
 MEAN: Row = ("mean", r"PMD-mean, $\tau=.1$", {"algorithm": "pmd-mean", "tau": 0.1})
 MEAN3: Row = ("mean3", r"PMD-mean, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3})
@@ -129,17 +133,24 @@ TUNING: Final[dict[str, list[Row]]] = {
     "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.02, 0.027), (0.06, 0.08)), _THREE),
 }
 
-_MINIBATCH = 128
+# Four settings each for the long responses. GSPO's narrow clip is the short one's scaled to the length.
+_TWO = (1e-4, 2e-4)
+LONG_TUNING: Final[dict[str, list[Row]]] = {
+    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3), _TWO),
+    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2)), _TWO),
+    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027)), _TWO),
+}
+
 _STALE: list[Row] = [
     (
         f"{updates}",
         f"{updates} updates a batch",
-        {"prompts": 16 * updates, "minibatches": updates, "batches": 192 // updates, "evaluate_every": 192 // updates},
+        {"prompts": 16 * updates, "minibatches": updates, "batches": 128 // updates, "evaluate_every": 128 // updates},
     )
-    for updates in (1, 4, 16, 64)
+    for updates in (1, 8, 64)
 ]
 _GROUPS: list[Row] = [
-    (f"n{size}", f"{size} rollouts", {"rollouts": size, "prompts": 2048 // size}) for size in (4, 8, 16, 32)
+    (f"n{size}", f"{size} rollouts", {"rollouts": size, "prompts": 2048 // size}) for size in (4, 16, 64)
 ]
 _TEMPERATURES: list[Row] = [(f"{tau:g}", rf"$\tau={tau:g}$", {"tau": tau}) for tau in (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)]
 
@@ -157,6 +168,32 @@ _PRESETS = (
         _arms(_QUICK, ("mean", *MEAN3[1:]), PART, NONE, GRPO),
     ),
     Preset(
+        "gpu",
+        "five million parameters and responses of 90 tokens, on an accelerator (--processes 1)",
+        2,
+        _arms(
+            replace(_FULL, base="", prompts=512, batches=60, evaluate_every=20, learning_rate=1e-4),
+            MEAN,
+            PART,
+            GRPO,
+            ("gspo", "GSPO", {"algorithm": "gspo", "loss": LossConfig(clip_low=0.004, clip_high=0.0054)}),
+        ),
+        pretrain=PretrainConfig(
+            task="addition",
+            difficulty=(8, 10),
+            width=256,
+            layers=6,
+            heads=8,
+            compute="bfloat16",
+            batch=512,
+            clean_steps=2000,
+            learning_rate=1e-3,
+            careless_rate=5e-4,
+            noise=0.15,
+            check_every=1,
+        ),
+    ),
+    Preset(
         "cpu-tune",
         "six settings for each of six algorithms, to choose those of cpu-full",
         1,
@@ -165,8 +202,16 @@ _PRESETS = (
         first_seed=100,
     ),
     Preset(
+        "cpu-long-tune",
+        "four settings for each of three algorithms, to choose those of cpu-long",
+        1,
+        _tuned(replace(_LONG, batches=6, evaluate_every=6, evaluation_prompts=128), LONG_TUNING),
+        ("learning_rate",),
+        first_seed=100,
+    ),
+    Preset(
         "cpu-stability",
-        "one to 64 updates a batch at the same number of rollouts and updates",
+        "one, 8 and 64 updates a batch at the same number of rollouts and updates",
         3,
         _crossed(_GRID, (MEAN, PART, NONE, GRPO, GSPO), _STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
@@ -192,7 +237,7 @@ _PRESETS = (
         "cpu-drift",
         "the learning rate at which each algorithm breaks",
         3,
-        _crossed(_GRID, (MEAN, MEAN3, NONE, GRPO, GSPO), _rates(4e-4, 8e-4, 1.6e-3, 3.2e-3)),
+        _crossed(_GRID, (MEAN, MEAN3, NONE, GRPO, GSPO), _rates(4e-4, 1.2e-3, 3.6e-3)),
         ("learning_rate",),
     ),
     Preset(

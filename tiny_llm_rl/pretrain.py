@@ -23,7 +23,7 @@ from tiny_llm_rl.rollout import END_TOKEN, log_probs, sample
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
 
-__all__ = ["PretrainConfig", "measured", "pretrain"]
+__all__ = ["PretrainConfig", "measured", "pretrain", "rehearsed"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class PretrainConfig:
         width: of the model.
         layers: of the model.
         heads: of the model.
+        compute: precision of the model's products, "float32" or "bfloat16".
         batch: demonstrations a step.
         clean_steps: steps on right demonstrations.
         learning_rate: peak of Adam's, reached after a twentieth of the clean steps and brought down to a tenth.
@@ -59,6 +60,7 @@ class PretrainConfig:
     width: int = 64
     layers: int = 3
     heads: int = 2
+    compute: str = "float32"
     batch: int = 256
     clean_steps: int = 1000
     learning_rate: float = 3e-3
@@ -100,6 +102,55 @@ def demonstrations(task: Task, tokenizer: Tokenizer, size: int, rng: np.random.G
     return Batch(*map(jnp.asarray, (prompts, lengths, responses, mask)))
 
 
+def _make_step(optimiser: optax.GradientTransformation) -> Callable[..., tuple[Transformer, optax.OptState, Array]]:
+    """A compiled step of maximum likelihood, (batch, model, state) to (model, state, loss); takes over the last two."""
+
+    @eqx.filter_jit(donate="all-except-first")
+    def step(batch: Batch, model: Transformer, state: optax.OptState) -> tuple[Transformer, optax.OptState, Array]:
+        def negative_log_likelihood(model: Transformer) -> Array:
+            logp = log_probs(model, batch.prompts, batch.lengths, batch.responses, batch.mask)
+            loss: Array = -logp.sum() / batch.mask.sum()
+            return loss
+
+        loss, gradient = eqx.filter_value_and_grad(negative_log_likelihood)(model)
+        updates, state = optimiser.update(gradient, state)
+        return eqx.apply_updates(model, updates), state, loss
+
+    return step
+
+
+def rehearsed(
+    base: tuple[Transformer, Task, Tokenizer],
+    steps: int,
+    *,
+    batch: int = 256,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+) -> Transformer:
+    """A base after so many steps on right demonstrations: its pass rate rises with them.
+
+    Raises:
+        ValueError: for a number out of range.
+
+    >>> from tiny_llm_rl.train import load_base
+    >>> base = load_base("digit-sum")
+    >>> rehearsed(base, 0).config == base[0].config
+    True
+    """
+    whole("steps", steps, "take 0 for the base itself", least=0)
+    whole("batch", batch, "take a positive number")
+    positive_scalar("learning_rate", learning_rate, "1e-3 is a good start")
+    start, task, tokenizer = base
+    model = jax.tree.map(jnp.copy, start)  # the compiled step takes over its buffers
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(learning_rate))
+    state, step = optimiser.init(eqx.filter(model, eqx.is_array)), _make_step(optimiser)
+    for done in range(steps):
+        part = demonstrations(task, tokenizer, batch, np.random.default_rng([seed, 4, done]), 0.0)
+        model, state, _ = step(part, model, state)
+    found: Transformer = model
+    return found
+
+
 def measured(
     model: Transformer,
     task: Task,
@@ -135,7 +186,9 @@ def pretrain(
     task = make(config.task, config.difficulty)
     tokenizer = Tokenizer(task.alphabet)
     key = jax.random.key(config.seed)
-    model = Transformer(ModelConfig(tokenizer.size, config.width, config.layers, config.heads), key)
+    model = Transformer(
+        ModelConfig(tokenizer.size, config.width, config.layers, config.heads, compute=config.compute), key
+    )
     rise = max(1, config.clean_steps // 20)
     rate = optax.join_schedules(
         [
@@ -149,16 +202,7 @@ def pretrain(
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rate))
     state = optimiser.init(eqx.filter(model, eqx.is_array))
 
-    @eqx.filter_jit(donate="all-except-first")
-    def step(batch: Batch, model: Transformer, state: optax.OptState) -> tuple[Transformer, optax.OptState, Array]:
-        def negative_log_likelihood(model: Transformer) -> Array:
-            logp = log_probs(model, batch.prompts, batch.lengths, batch.responses, batch.mask)
-            loss: Array = -logp.sum() / batch.mask.sum()
-            return loss
-
-        loss, gradient = eqx.filter_value_and_grad(negative_log_likelihood)(model)
-        updates, state = optimiser.update(gradient, state)
-        return eqx.apply_updates(model, updates), state, loss
+    step = _make_step(optimiser)
 
     def pass_rate(model: Transformer, index: int, *, prompts: int = 1024, evaluation: bool = False) -> float:
         seed = jax.random.fold_in(key, 10**6 + index)

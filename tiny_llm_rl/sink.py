@@ -1,7 +1,8 @@
-"""Where a run's numbers go beside its own files: nowhere, or to TensorBoard event files."""
+"""Where a run's numbers go beside its own files: nowhere, to TensorBoard event files, or to trackio."""
 
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, redirect_stdout
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,8 @@ from tiny_llm_rl._checks import choice
 
 __all__ = ["SINKS", "make_sink"]
 
-SINKS: Final = ("none", "tensorboard")
+SINKS: Final = ("none", "tensorboard", "trackio")
+_PACKAGES: Final = {"tensorboard": "tensorboardX", "trackio": "trackio"}
 Write = Callable[[dict[str, Any]], None]
 
 
@@ -36,6 +38,20 @@ def _tensorboard(folder: Path) -> Iterator[Write]:
         yield write
 
 
+@contextmanager
+def _trackio(folder: Path) -> Iterator[Write]:
+    """Into trackio's own store (its TRACKIO_DIR), project tiny-llm-rl; a run that is resumed goes on there."""
+    import trackio
+
+    with redirect_stdout(sys.stderr):  # it greets on standard output, which belongs to our own results
+        run = trackio.init(project="tiny-llm-rl", name=folder.name, resume="allow", embed=False)
+    try:
+        yield lambda record: run.log(dict(_numbers(record)), step=record["batch"])
+    finally:
+        with redirect_stdout(sys.stderr):
+            run.finish()
+
+
 def make_sink(kind: str, folder: Path) -> AbstractContextManager[Write]:
     """A context that yields write(record).
 
@@ -44,13 +60,14 @@ def make_sink(kind: str, folder: Path) -> AbstractContextManager[Write]:
         folder: the run's directory.
 
     Raises:
-        ValueError: for an unknown kind, or tensorboard without its package.
+        ValueError: for an unknown kind, or one without its package.
 
     >>> with make_sink("none", Path(".")) as write:
     ...     write({"batch": 0, "reward": 0.5})
     """
     if choice("sink", kind, SINKS) == "none":
         return nullcontext(lambda record: None)
-    if find_spec("tensorboardX") is None:
-        raise ValueError("sink 'tensorboard' needs tensorboardX, which is not installed; pip install tensorboardX")
-    return _tensorboard(folder)
+    package = _PACKAGES[kind]
+    if find_spec(package) is None:
+        raise ValueError(f"sink {kind!r} needs {package}, which is not installed; pip install {package}")
+    return {"tensorboard": _tensorboard, "trackio": _trackio}[kind](folder)

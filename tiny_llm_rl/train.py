@@ -35,7 +35,7 @@ from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
 from tiny_llm_rl.weights import load_model, shipped
 
-__all__ = ["Outcome", "Run", "RunStatus", "load_base", "train"]
+__all__ = ["Outcome", "Run", "RunStatus", "load_base", "train", "training_prompts"]
 
 
 class RunStatus(Enum):
@@ -87,7 +87,8 @@ def load_base(name: str, difficulty: tuple[int, ...] = ()) -> tuple[Transformer,
     return model, task, Tokenizer(task.alphabet)
 
 
-def _texts(task: Task, config: TrainConfig, batch: int) -> list[str]:
+def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
+    """The prompts of a batch of training, a function of the seed and the batch's number."""
     rng = np.random.default_rng([config.seed, 3, batch])
     return [task.prompt(rng) for _ in range(config.prompts * config.oversample)]
 
@@ -144,14 +145,14 @@ class Run:
     def batch(self) -> tuple[RunStatus | None, dict[str, Any]]:
         """One batch: a status when the run has to stop, in which case the state is that before it; and its record."""
         config, n = self.config, self.config.rollouts
-        clock = [time.perf_counter()]
+        clock, busy = [time.perf_counter()], time.process_time()
 
         def phase() -> float:
             clock.append(time.perf_counter())
             return clock[-1] - clock[-2]
 
         key = jax.random.fold_in(jax.random.key(config.seed), self.done)
-        texts = _texts(self.task, config, self.done)
+        texts = training_prompts(self.task, config, self.done)
         prompts, lengths = map(jnp.asarray, self.tokenizer.rows(texts, self.task.prompt_slots))
         sampler = self.past[0] if self.past else self.model
         slots = self.task.response_slots
@@ -222,6 +223,7 @@ class Run:
             **self.totals,
         }
         seconds["instruments"] = phase()
+        record["cpu_seconds"] = time.process_time() - busy  # without the evaluation; what a busy machine leaves alone
         if self.done % config.evaluate_every == 0 or self.done == config.batches:
             record["evaluation"] = self.evaluation()
         seconds["evaluate"] = phase()

@@ -43,13 +43,13 @@ def mean_interval(values: FloatArray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
-def table(chosen: Preset, arrays: dict[str, FloatArray]) -> dict[str, Any]:
+def table(chosen: Preset, arrays: dict[str, FloatArray], made: str | None = None) -> dict[str, Any]:
     """Numbers of a preset's arms, from `experiments.collected`; the first arm is the reference (PMD-mean).
 
     Returns:
         base (accuracy and interval of the untrained model), and arms: a dict for each.
     """
-    base = base_accuracy(chosen)
+    base = base_accuracy(chosen, made)
     reference = arrays["accuracy"][0]
     arms = []
     for index, arm in enumerate(chosen.arms):
@@ -75,15 +75,15 @@ def table(chosen: Preset, arrays: dict[str, FloatArray]) -> dict[str, Any]:
     return {"base": base, "arms": arms}
 
 
-def base_accuracy(chosen: Preset) -> dict[str, Any]:
-    """Of the base model on the prompts that the arms are evaluated on."""
+def base_accuracy(chosen: Preset, made: str | None = None) -> dict[str, Any]:
+    """Of the base model (`made`: path of the preset's own) on the prompts that the arms are evaluated on."""
     import jax
 
     from tiny_llm_rl.evaluate import evaluate
     from tiny_llm_rl.train import load_base
 
     config = chosen.arms[0].config
-    model, task, tokenizer = load_base(config.base, config.difficulty)
+    model, task, tokenizer = load_base(made or config.base, config.difficulty)
     found = evaluate(model, task, tokenizer, jax.random.key(0), prompts=config.evaluation_prompts, samples=4)
     return {
         "accuracy": found.average, "interval": found.average_interval, "length": found.length, "entropy": found.entropy

@@ -16,6 +16,7 @@ from tiny_llm_rl import experiments, presets, verdicts
 from tiny_llm_rl.cli import main
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.model import ModelConfig, Transformer
+from tiny_llm_rl.pretrain import PretrainConfig
 from tiny_llm_rl.sink import make_sink
 from tiny_llm_rl.tasks import make
 from tiny_llm_rl.tokenizer import Tokenizer
@@ -144,6 +145,26 @@ def test_runs_are_collected_with_every_seed(tmp_path):
     np.testing.assert_allclose(found["accuracy"], 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(3))
     (tmp_path / "grpo-2" / "summary.json").unlink()
     refused(ValueError, lambda: experiments.collected(chosen, tmp_path, []), "grpo-2", "has not ended")
+
+
+def test_a_preset_makes_its_own_base_once(tmp_path):
+    """The base is made where it is missing, every run starts from it, and the table is of it."""
+    small = TrainConfig(
+        base="", prompts=2, rollouts=2, batches=1, minibatches=1, evaluate_every=1, evaluation_prompts=4
+    )
+    chosen = presets.Preset(
+        "own", "a test", 1, (presets.Arm("mean", "PMD-mean", small),),
+        pretrain=PretrainConfig(difficulty=(2,), width=8, layers=1, heads=1, batch=4, clean_steps=2, careless_steps=0),
+    )  # fmt: skip
+    path = experiments.made_base(chosen, tmp_path)
+    assert path == str(tmp_path / "base.safetensors")
+    before = (tmp_path / "base.safetensors").stat().st_mtime_ns
+    statuses = experiments.run(chosen, tmp_path, processes=1)
+    assert statuses["mean-0"] in ("FINISHED", "NO_SIGNAL")
+    assert (tmp_path / "base.safetensors").stat().st_mtime_ns == before
+    assert json.loads((tmp_path / "mean-0" / "config.json").read_text())["config"]["base"] == path
+    assert verdicts.base_accuracy(chosen, path)["accuracy"] >= 0.0
+    assert experiments.made_base(presets.preset("smoke"), tmp_path) is None
 
 
 def test_intervals_are_students():

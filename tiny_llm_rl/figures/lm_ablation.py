@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures.lm_curves import LOOKS, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,26 +1,16 @@
 """Training curves of the small language model: what each algorithm does to the policy, batch by batch."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import BLACK, LIMIT, MEAN, ORANGE, SKY, VERMILLION, Style
+from pmdtheory.figures._style import LIMIT, Style
+from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
-
-LOOKS: dict[str, dict[str, Any]] = {
-    "mean": MEAN,
-    "part": {"color": ORANGE, "linestyle": (0, (5, 1, 1, 1)), "linewidth": 1.3},
-    "part3": {"color": ORANGE, "linestyle": (0, (1, 1)), "linewidth": 1.3},
-    "none": {"color": BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1},
-    "grpo": {"color": VERMILLION, "linestyle": (0, (4, 1.4)), "linewidth": 1.1},
-    "gspo": {"color": SKY, "linestyle": "-", "linewidth": 1.1, "marker": "s", "markevery": 5},
-}  # fmt: skip
 
 # Name of the record, title of the panel, scale of its axis.
 PANELS = (
@@ -41,17 +31,6 @@ PANELS = (
 __all__ = ["FIGURE"]
 
 
-def trained(preset: str, curves: Sequence[str]) -> Arrays:
-    """The runs of a preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
-    from tiny_llm_rl import experiments, presets, verdicts
-
-    chosen = presets.preset(preset)
-    out = Path("runs") / chosen.name
-    experiments.run(chosen, out)
-    base = verdicts.base_accuracy(chosen)
-    return {**experiments.collected(chosen, out, curves), "base": np.array([base["accuracy"], *base["interval"]])}
-
-
 def compute(config: Config) -> Arrays:
     """Every panel's numbers."""
     return trained(config["preset"], [name for name, _, _ in PANELS])
@@ -65,7 +44,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     arms = FIGURE.config["arms"]
     for ax, (name, title, scale), letter in zip(axes, PANELS, "abcdefghijkl", strict=False):
         for values, arm in zip(data[name], arms, strict=True):
-            _curve(ax, values, arm)
+            curve(ax, values, LOOKS[arm])
         ax.set_yscale(scale)
         if scale == "log":
             ax.yaxis.set_minor_formatter(NullFormatter())
@@ -85,18 +64,6 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     return canvas
 
 
-def _curve(ax: "Axes", values: Any, arm: str) -> None:
-    known = ~np.isnan(values).all(0)
-    if not known.any():
-        return
-    batches = np.flatnonzero(known)
-    ax.plot(batches, np.nanmean(values[:, known], 0), **LOOKS[arm])
-    ax.fill_between(
-        batches, np.nanmin(values[:, known], 0), np.nanmax(values[:, known], 0),
-        color=LOOKS[arm]["color"], alpha=0.2, linewidth=0.0,
-    )  # fmt: skip
-
-
 def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
     base, low, high = data["base"]
     ax.axhspan(low, high, color="0.85", linewidth=0.0)
@@ -110,17 +77,6 @@ def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
     style.title(ax, "m", "held-out accuracy")
 
 
-def _config(name: str) -> dict[str, Any]:
-    from tiny_llm_rl.presets import preset
-
-    chosen = preset(name)
-    return {
-        "preset": name,
-        "arms": [arm.name for arm in chosen.arms],
-        "titles": [arm.title for arm in chosen.arms],
-    }
-
-
 FIGURE = Figure(
     name="lm_curves",
     title="Training curves of the small language model",
@@ -130,7 +86,7 @@ FIGURE = Figure(
     arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the
     last batch, every seed, with the mean; the band is the base's interval. PMD-part meets what C12 and C16 say of few
     rollouts at a low pass rate.""",
-    config=_config("cpu-full"),
+    config=arms_of("cpu-full"),
     arrays={
         **{name: "[R, S, B]" for name, _, _ in PANELS},
         **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),

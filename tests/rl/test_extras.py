@@ -1,0 +1,92 @@
+"""What needs packages outside the lock: tasks of reasoning-gym and sinks; run by `make test-extras`."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.test_architecture import ROOT
+from tests.wrong import refused
+from tiny_llm_rl import tasks
+from tiny_llm_rl.pretrain import PretrainConfig, pretrain
+from tiny_llm_rl.sink import make_sink
+from tiny_llm_rl.weights import save_model
+
+pytestmark = pytest.mark.extras
+
+SHORT = ("number_sequence", "basic_arithmetic", "chain_sum", "spell_backward", "lcm", "count_bits", "simple_equations")
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_answers_of_reasoning_gym_are_right_and_others_are_not(name):
+    task = tasks.make(f"gym:{name}")
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        prompt = task.prompt(rng)
+        answer = task.demonstration(prompt, rng)
+        assert task.reward(prompt, answer) == 1.0
+        assert task.reward(prompt, "?") == 0.0
+        assert len(prompt) <= task.prompt_slots
+
+
+def test_graded_rewards_lie_between():
+    """A wrong word is worth something to spell_backward where rewards are graded, and nothing where they are not."""
+    graded = tasks.gym.ReasoningGym("spell_backward", graded=True)
+    rng = np.random.default_rng(1)
+    prompt = graded.prompt(rng)
+    answer = graded.demonstration(prompt, rng)
+    part = answer[:-1] + ("x" if answer[-1] != "x" else "y")
+    assert 0.0 < graded.reward(prompt, part) < 1.0
+    plain = tasks.gym.ReasoningGym("spell_backward")
+    plain._entries = graded._entries
+    assert plain.reward(prompt, part) == 0.0
+
+
+def test_unknown_datasets_are_refused():
+    refused(ValueError, lambda: tasks.make("gym:chain-sum"), "dataset", "chain-sum")
+
+
+def test_a_model_trains_on_reasoning_gym(tmp_path):
+    base = tmp_path / "spell.safetensors"
+    config = PretrainConfig(
+        task="gym:spell_backward", width=16, layers=1, heads=1, batch=8, clean_steps=3, careless_steps=0
+    )
+    model, record = pretrain(config)
+    save_model(base, model, {name: value for name, value in record.items() if name != "seconds"})
+    command = [
+        sys.executable, "-m", "tiny_llm_rl", "train", "--out", str(tmp_path / "run"), "--base", str(base),
+        "--prompts", "4", "--rollouts", "4", "--minibatches", "2", "--batches", "1",
+        "--evaluation-prompts", "4", "--json",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: no group had a signal, which three steps of a base can mean
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "run" / "summary.json").exists()
+
+
+def test_trackio_keeps_every_number(tmp_path):
+    code = (
+        "from pathlib import Path; from tiny_llm_rl.sink import make_sink\n"
+        f"with make_sink('trackio', Path({str(tmp_path / 'run7')!r})) as write:\n"
+        "    for batch in range(3): write({'batch': batch, 'reward': 0.25 * batch, 'seconds': {'sample': 1.5}})\n"
+    )
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "store")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    (store,) = (tmp_path / "store").glob("*.db")
+    with sqlite3.connect(store) as connection:
+        rows = connection.execute("select run_name, step, metrics from metrics order by step").fetchall()
+    logged = [row for row in rows if "reward" in row[2]]
+    assert [(name, step) for name, step, _ in logged] == [("run7", 0), ("run7", 1), ("run7", 2)]
+    assert '"seconds/sample"' in logged[0][2]
+
+
+def test_tensorboard_writes_its_events(tmp_path):
+    with make_sink("tensorboard", tmp_path) as write:
+        write({"batch": 0, "reward": 0.5})
+    (events,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
+    assert b"reward" in events.read_bytes()

@@ -1,0 +1,56 @@
+"""PMD-mean and PMD-part of the language model over the number of rollouts of a prompt."""
+
+from typing import TYPE_CHECKING
+
+from pmdtheory.figures._record import Arrays, Config, Figure
+from pmdtheory.figures._style import Style
+from tiny_llm_rl.figures._lm_runs import swept, trained
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Canvas
+
+CURVES = ("train_reward", "kl_old_new", "largest_log_ratio", "signal_size")
+PANELS = (
+    ("accuracy", "held-out accuracy", "linear"),
+    ("signal_size", "mean size of the advantage", "linear"),
+    ("kl_old_new", "KL(old, new) a batch, nats", "log"),
+    ("eval_entropy", "entropy, nats a token", "linear"),
+)
+
+__all__ = ["FIGURE"]
+
+
+def compute(config: Config) -> Arrays:
+    """Every run's numbers."""
+    return trained(config["preset"], CURVES)
+
+
+def draw(data: Arrays, style: Style) -> "Canvas":
+    """Four panels against the setting."""
+    return swept(data, style, FIGURE.config, PANELS, "rollouts of a prompt")
+
+
+FIGURE = Figure(
+    name="lm_partition_failure",
+    title="The partition baseline with few rollouts of a language model",
+    caption=r"""PMD-mean and PMD-part with $\tau = .1$ after 16,384 rollouts of the small language model, over the
+    rollouts n of a prompt at 2,048 rollouts a batch (512, 128 and 32 prompts). Every seed, and the mean. a: accuracy
+    on held-out prompts; band: the base. b: mean size of the advantage, reward units: the partition baseline of a
+    group with a success is near the largest reward, so that its many failures get targets near $-1/\tau$ (C16). c: KL
+    from the policy that sampled a batch to the one after it. d: entropy at the end.""",
+    config={
+        "preset": "cpu-partition",
+        "settings": [4, 16, 64],
+        "rows": ["mean", "part"],
+        "row_titles": ["PMD-mean", "PMD-part"],
+    },
+    arrays={
+        **dict.fromkeys(CURVES, "[R, S, B]"),
+        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
+        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
+        "base": "[3], accuracy and its interval",
+    },
+    compute=compute,
+    draw=draw,
+    expensive=True,
+)
