@@ -16,11 +16,13 @@ from tests.benchmarks.gpu import _registry as registry
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.gpu", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="directory of the results")
+    parser.add_argument("--runs", type=Path, default=Path("runs"), help="directory of runs that can be resumed")
     parser.add_argument("--part", default="", help="one part only; all of them by default")
     parser.add_argument("--size", choices=registry.SIZES, default="full", help="tiny runs the same code in seconds")
     arguments = parser.parse_args()
     jax.config.update("jax_enable_x64", True)
     registry.load()
+    registry.RUNS[:] = [arguments.runs]
     if arguments.part and arguments.part not in registry.PARTS:
         parser.error(f"--part {arguments.part!r} is none of {', '.join(sorted(registry.PARTS))}")
     device = jax.devices()[0].device_kind

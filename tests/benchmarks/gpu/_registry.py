@@ -10,10 +10,16 @@ from typing import Any, Final
 
 SCHEMA: Final = 1
 SIZES: Final = ("full", "tiny")
-PARTS_IN: Final = ("tests.benchmarks.gpu.updates", "tests.benchmarks.gpu.trainer")
+PARTS_IN: Final = (
+    "tests.benchmarks.gpu.updates",
+    "tests.benchmarks.gpu.trainer",
+    "tests.benchmarks.gpu.comparison",
+)
 """Modules that register parts; a new file of parts is added here."""
 
 PARTS: dict[str, Any] = {}
+RUNS = [Path("runs")]
+"""Where parts that train keep what they can resume; `--runs` sets it."""
 
 
 def part(name: str) -> Callable[[Callable[[str], dict[str, Any]]], Callable[[str], dict[str, Any]]]:

@@ -28,7 +28,18 @@ runpy.run_module("tests.benchmarks.gpu", run_name="__main__", alter_sys=True)
 
 def run(out, *arguments):
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "--out", str(out), "--size", "tiny", *arguments],
+        [
+            sys.executable,
+            "-c",
+            PROGRAM,
+            "--out",
+            str(out),
+            "--runs",
+            str(out.parent / "runs"),
+            "--size",
+            "tiny",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         cwd=ROOT,
