@@ -87,6 +87,12 @@ def _crossed(shared: TrainConfig, rows: Sequence[Row], settings: Sequence[Row]) 
     return _arms(shared, *both)
 
 
+def _chosen(shared: TrainConfig, grid: dict[str, list[Row]], names: dict[str, str]) -> tuple[Arm, ...]:
+    """The settings of a grid that were taken, under the algorithm's own name (PMD-part's tuned one is `part-tuned`)."""
+    rows = {name: (title, options) for each in grid.values() for name, title, options in each}
+    return _arms(shared, *(("part-tuned" if row == "part" else row, *rows[name]) for row, name in names.items()))
+
+
 def _rates(*rates: float) -> list[Row]:
     return [(f"{rate:g}", f"learning rate {rate:g}", {"learning_rate": rate}) for rate in rates]
 
@@ -98,7 +104,11 @@ def _tuned(shared: TrainConfig, grid: dict[str, list[Row]]) -> tuple[Arm, ...]:
 def _dial(name: str, title: str, options: Sequence[Row], rates: Sequence[float]) -> list[Row]:
     """The settings of an algorithm's own dial, each at every learning rate."""
     return [
-        (f"{name}-{dial}-{rate:g}", f"{title}, {words}, {rate:g}", {**fields, "learning_rate": rate})
+        (
+            f"{name}-{dial}-{rate:g}",
+            ", ".join(filter(None, (title, words, f"{rate:g}"))),
+            {**fields, "learning_rate": rate},
+        )
         for dial, words, fields in options
         for rate in rates
     ]
@@ -133,12 +143,22 @@ TUNING: Final[dict[str, list[Row]]] = {
     "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.02, 0.027), (0.06, 0.08)), _THREE),
 }
 
-# Four settings each for the long responses. GSPO's narrow clip is the short one's scaled to the length.
+TUNED: Final = {
+    "mean": "mean-0.1-0.0004",
+    "part": "part-0.3-0.0002",
+    "none": "none-0-5e-05",
+    "penalty": "penalty-0.1-0.0002",
+    "grpo": "grpo-0.2-0.0002",
+    "gspo": "gspo-0.02-0.0004",
+}
+
+# Six settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value of
+# each dial was added on the side where the first two had been better.
 _TWO = (1e-4, 2e-4)
 LONG_TUNING: Final[dict[str, list[Row]]] = {
-    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3), _TWO),
-    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2)), _TWO),
-    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027)), _TWO),
+    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3, 0.03), _TWO),
+    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2), (0.4, 0.4)), _TWO),
+    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135)), _TWO),
 }
 
 _STALE: list[Row] = [
@@ -203,7 +223,7 @@ _PRESETS = (
     ),
     Preset(
         "cpu-long-tune",
-        "four settings for each of three algorithms, to choose those of cpu-long",
+        "six settings for each of three algorithms, to choose those of cpu-long",
         1,
         _tuned(replace(_LONG, batches=6, evaluate_every=6, evaluation_prompts=128), LONG_TUNING),
         ("learning_rate",),
@@ -242,9 +262,10 @@ _PRESETS = (
     ),
     Preset(
         "cpu-full",
-        "six algorithms at four times the batch, twice the learning rate and 2,048 evaluation prompts",
-        3,
-        _arms(_FULL, MEAN, PART, ("part3", r"PMD-part, $\tau=.3$", {**PART[2], "tau": 0.3}), NONE, GRPO, GSPO),
+        "six algorithms at the settings that cpu-tune chose for each, and PMD-part at a small tau",
+        5,
+        (*_chosen(_FULL, TUNING, TUNED), *_arms(_FULL, PART)),
+        ("learning_rate",),
     ),
     Preset(
         "cpu-ablation",

@@ -49,7 +49,7 @@ def _trackio(folder: Path) -> Iterator[Write]:
         yield lambda record: run.log(dict(_numbers(record)), step=record["batch"])
     finally:
         with redirect_stdout(sys.stderr):
-            run.finish()
+            trackio.finish()
 
 
 def make_sink(kind: str, folder: Path) -> AbstractContextManager[Write]:

@@ -121,36 +121,45 @@ def rows(found: dict[str, Any]) -> list[tuple[str, ...]]:
     return lines
 
 
+def _word(ends: tuple[float, float], bound: float, *, above: bool = False) -> str:
+    """Shown when the whole interval is on the side of the claim, reversed when it is on the other."""
+    low, high = ends if not above else (-ends[1], -ends[0])
+    bound = -bound if above else bound
+    word = "shown" if high < bound else "reversed" if low > bound else "not shown"
+    return f"{word} ({ends[0]:.3f} ... {ends[1]:.3f} against {abs(bound):.3f})"
+
+
 def sentences(found: dict[str, Any]) -> list[str]:
     """What the numbers say about the paper's claims: shown, not shown or reversed.
 
-    >>> arm = dict(accuracy=0.4, interval=(0.38, 0.42), over_base=4.0, over_reference=1.0)
-    >>> low = dict(arm, arm="part", accuracy=0.05, interval=(0.03, 0.07), over_base=0.5, over_reference=0.125)
+    Arms share prompts seed by seed, so two of them are compared by the interval of their difference.
+
+    >>> arm = dict(arm="mean", accuracy=0.4, interval=(0.38, 0.42), by_seed=np.array([0.39, 0.4, 0.41]))
+    >>> low = dict(arm="part", accuracy=0.05, interval=(0.03, 0.07), by_seed=np.array([0.04, 0.05, 0.06]))
     >>> base = dict(accuracy=0.1, interval=(0.09, 0.11))
-    >>> for line in sentences({"base": base, "arms": [dict(arm, arm="mean"), low]}):
+    >>> for line in sentences({"base": base, "arms": [arm, low]}):
     ...     print(line)
     mean above twice its base: shown (0.380 ... 0.420 against 0.200)
     part below its base: shown (0.030 ... 0.070 against 0.100)
-    part below .6 of mean: shown (0.030 ... 0.070 against 0.240)
+    part - .6 mean below zero: shown (-0.200 ... -0.180 against 0.000)
     """
     base, arms = found["base"], found["arms"]
-    lines = []
-
-    def verdict(text: str, arm: dict[str, Any], bound: float, *, above: bool) -> None:
-        low, high = arm["interval"]
-        if above:
-            word = "shown" if low > bound else "reversed" if high < bound else "not shown"
-        else:
-            word = "shown" if high < bound else "reversed" if low > bound else "not shown"
-        lines.append(f"{text}: {word} ({low:.3f} ... {high:.3f} against {bound:.3f})")
-
     reference = arms[0]
-    verdict(f"{reference['arm']} above twice its base", reference, 2 * base["accuracy"], above=True)
+    lines = [
+        f"{reference['arm']} above twice its base: {_word(reference['interval'], 2 * base['accuracy'], above=True)}"
+    ]
+
+    def difference(arm: dict[str, Any], share: float, text: str) -> None:
+        both = np.asarray(arm["by_seed"]) - share * np.asarray(reference["by_seed"])
+        _, low, high = mean_interval(both[np.isfinite(both)])
+        if math.isfinite(low):
+            lines.append(f"{arm['arm']} - {text}{reference['arm']} below zero: {_word((low, high), 0.0)}")
+
     for arm in arms[1:]:
-        if arm["arm"] in ("part", "part3"):
-            verdict(f"{arm['arm']} below its base", arm, base["accuracy"], above=False)
+        if arm["arm"].startswith("part"):
+            lines.append(f"{arm['arm']} below its base: {_word(arm['interval'], base['accuracy'])}")
         if arm["arm"] in ("part", "none"):
-            verdict(f"{arm['arm']} below .6 of {reference['arm']}", arm, 0.6 * reference["accuracy"], above=False)
-        if arm["arm"] in ("grpo", "gspo"):
-            verdict(f"{arm['arm']} below {reference['arm']}", arm, reference["accuracy"], above=False)
+            difference(arm, 0.6, ".6 ")
+        if arm["arm"] in ("grpo", "gspo", "penalty"):
+            difference(arm, 1.0, "")
     return lines

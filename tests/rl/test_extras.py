@@ -1,5 +1,6 @@
 """What needs packages outside the lock: tasks of reasoning-gym and sinks; run by `make test-extras`."""
 
+import json
 import os
 import sqlite3
 import subprocess
@@ -80,9 +81,9 @@ def test_trackio_keeps_every_number(tmp_path):
     (store,) = (tmp_path / "store").glob("*.db")
     with sqlite3.connect(store) as connection:
         rows = connection.execute("select run_name, step, metrics from metrics order by step").fetchall()
-    logged = [row for row in rows if "reward" in row[2]]
-    assert [(name, step) for name, step, _ in logged] == [("run7", 0), ("run7", 1), ("run7", 2)]
-    assert '"seconds/sample"' in logged[0][2]
+    assert [(name, step) for name, step, _ in rows] == [("run7", 0), ("run7", 1), ("run7", 2)]
+    assert [json.loads(kept)["reward"] for _, _, kept in rows] == [0.0, 0.25, 0.5]
+    assert json.loads(rows[0][2])["seconds/sample"] == 1.5
 
 
 def test_tensorboard_writes_its_events(tmp_path):

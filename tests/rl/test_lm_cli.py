@@ -175,18 +175,35 @@ def test_intervals_are_students():
 
 def test_verdicts_can_say_no():
     base = {"accuracy": 0.2, "interval": (0.19, 0.21)}
+    steps = np.array([-0.01, 0.0, 0.01])
 
-    def said(name, low, high):
-        reference = {"arm": "mean", "accuracy": 0.5, "interval": (0.48, 0.52)}
-        arm = {"arm": name, "accuracy": (low + high) / 2, "interval": (low, high)}
-        return verdicts.sentences({"base": base, "arms": [reference, arm]})
+    def said(name, middle, spread=1.0, reference=0.5):
+        def arm(name, middle, spread):
+            found = verdicts.mean_interval(middle + spread * steps)
+            return {"arm": name, "accuracy": middle, "interval": found[1:], "by_seed": middle + spread * steps}
 
-    assert "mean above twice its base: shown" in said("grpo", 0.3, 0.4)[0]
-    assert "grpo below mean: shown" in said("grpo", 0.3, 0.4)[1]
-    assert "grpo below mean: reversed" in said("grpo", 0.55, 0.6)[1]
-    assert "grpo below mean: not shown" in said("grpo", 0.45, 0.6)[1]
-    assert "part below its base: reversed" in said("part", 0.3, 0.4)[1]
-    assert "none below .6 of mean: not shown" in said("none", 0.2, 0.4)[1]
+        return verdicts.sentences({"base": base, "arms": [arm("mean", reference, 1.0), arm(name, middle, spread)]})
+
+    assert "mean above twice its base: shown" in said("grpo", 0.3)[0]
+    assert "mean above twice its base: not shown" in said("grpo", 0.3, reference=0.41)[0]
+    assert "mean above twice its base: reversed" in said("grpo", 0.3, reference=0.3)[0]
+    assert "grpo - mean below zero: shown" in said("grpo", 0.4)[1]
+    assert "grpo - mean below zero: reversed" in said("grpo", 0.6)[1]
+    assert "grpo - mean below zero: not shown" in said("grpo", 0.49, 4.0)[1]
+    assert "part below its base: reversed" in said("part", 0.35)[1]
+    assert "none - .6 mean below zero: not shown" in said("none", 0.3)[1]
+    assert "none - .6 mean below zero: shown" in said("none", 0.1)[1]
+
+
+def test_paired_arms_are_told_apart():
+    """Seeds that differ more than the arms do: the difference of each seed still shows which arm is ahead."""
+    seeds = np.array([0.3, 0.5, 0.4])
+    arms = [
+        {"arm": name, "accuracy": values.mean(), "interval": verdicts.mean_interval(values)[1:], "by_seed": values}
+        for name, values in (("mean", seeds), ("gspo", seeds - [0.02, 0.021, 0.019]))
+    ]
+    line = verdicts.sentences({"base": {"accuracy": 0.1, "interval": (0.09, 0.11)}, "arms": arms})[1]
+    assert "gspo - mean below zero: shown" in line
 
 
 def test_a_sink_gets_every_number(tmp_path, monkeypatch):

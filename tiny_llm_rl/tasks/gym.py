@@ -10,6 +10,9 @@ from tiny_llm_rl.tasks._base import Task
 __all__ = ["ReasoningGym"]
 
 
+_SIZE = 2**31  # entries are made when they are asked for, each from its number
+
+
 class ReasoningGym(Task):
     """A dataset of reasoning-gym, with its prompts shortened to their question and answers as plain text.
 
@@ -44,11 +47,10 @@ class ReasoningGym(Task):
         self.prompt_slots = whole("prompt_slots", prompt_slots, "count the characters of a question")
         self.response_slots = whole("response_slots", response_slots, "count the characters of an answer", least=2)
         self.alphabet = "".join(map(chr, range(32, 127))).replace("$", "").replace("~", "") + "\n"
-        self.graded, self._settings, self._create = graded, settings, reasoning_gym.create_dataset
-        self._dataset = dataset
+        self.graded = graded
         self._entries: dict[str, Any] = {}
         try:
-            self._data = self._create(dataset, size=1, seed=0, **settings)
+            self._data = reasoning_gym.create_dataset(dataset, size=_SIZE, seed=0, **settings)
         except (ValueError, TypeError, AssertionError) as problem:
             raise ValueError(
                 f"dataset must be one of reasoning-gym, got {dataset!r} ({problem}); look up its names"
@@ -58,8 +60,7 @@ class ReasoningGym(Task):
         """Questions longer than the slots, or with other characters, are drawn again."""
         known = set(self.alphabet)
         for _ in range(1000):
-            data = self._create(self._dataset, size=1, seed=int(rng.integers(2**31)), **self._settings)
-            entry = data[0]
+            entry = self._data[int(rng.integers(_SIZE))]
             question = str(entry["question"])
             if len(question) <= self.prompt_slots and set(question) <= known:
                 self._entries[question] = entry
