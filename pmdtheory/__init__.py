@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from pmdtheory.claims import Claim as Claim
     from pmdtheory.claims import Verdict as Verdict
     from pmdtheory.claims import check as check
+    from pmdtheory.enclosure import Enclosure as Enclosure
+    from pmdtheory.enclosure import enclose as enclose
 
 __version__ = _version("pmdtheory")
 
@@ -43,9 +45,11 @@ _LAZY = {
     "CLAIMS": "pmdtheory.claims",
     "Certificate": "pmdtheory.claims",
     "Claim": "pmdtheory.claims",
+    "Enclosure": "pmdtheory.enclosure",
     "Verdict": "pmdtheory.claims",
     "check": "pmdtheory.claims",
     "claims": "",
+    "enclose": "pmdtheory.enclosure",
     "figures": "",
     "variants": "",
 }

@@ -15,7 +15,7 @@ from pmdtheory import _console, report
 from pmdtheory._console import progress, rendered, width, write
 from pmdtheory._tables import read_problem
 from pmdtheory.claims import select
-from pmdtheory.claims._verify import verify
+from pmdtheory.claims._verify import SUBSAMPLE, verify
 from pmdtheory.problem import Problem
 from pmdtheory.solution import Solution, Status, Update
 from pmdtheory.update import baseline_update, kl_update, mean_update, mixed_update
@@ -51,6 +51,8 @@ class Verify:
     """Cases per claim."""
     seed: int = 0
     """Of the random cases."""
+    rigorous: bool = False
+    """Also compare the updates in floating point with proven enclosures of them, on 50 cases or fewer."""
     json: bool = False
     """Print JSON, and nothing else, to standard output."""
 
@@ -61,8 +63,14 @@ class Verify:
             reports = verify(
                 chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
             )
+        accuracy = []
+        if self.rigorous:
+            from pmdtheory import _cli_certify
+
+            accuracy = _cli_certify.compared(min(self.instances, SUBSAMPLE), self.seed)
         if self.json:
-            print(report.verify_data(reports, self.instances, self.seed))
+            text = report.verify_data(reports, self.instances, self.seed)
+            print(_cli_certify.with_comparison(text, accuracy) if self.rigorous else text)
         else:
             shown = range(len(_TITLES)) if width() >= _WIDE else _NARROW
             table = Table(title=f"{self.instances} instances per claim, seed {self.seed}", title_justify="left")
@@ -76,7 +84,9 @@ class Verify:
                     print(f"{found.claim.id} fails on {failure}")
                 if found.claim.id and not found.mutant_caught:
                     print(f"{found.claim.id}: the mutant survives ({found.claim.mistake})")
-        return 0 if all(found.ok for found in reports) else 1
+            if self.rigorous:
+                _cli_certify.print_comparison(accuracy)
+        return 0 if all(found.ok for found in reports) and all(row.holds for row in accuracy) else 1
 
 
 @dataclass(frozen=True)
@@ -148,6 +158,8 @@ class Step:
     """The baseline b of --method baseline, in nats."""
     weight: float | None = None
     """The chi2 weight of --method mixed."""
+    certify: bool = False
+    """Prove the step: enclosures of the multiplier, the policy and the divergences, and how far the floats are off."""
     json: bool = False
     """Print JSON, and nothing else, to standard output."""
     out: Path | None = None
@@ -160,13 +172,22 @@ class Step:
         if solution.status is not Status.SUCCESS:
             print(f"pmdtheory: {solution.status.name}: {solution.status.value}", file=sys.stderr)
             return 1
-        if self.out is not None:
-            write(self.out, report.update_data(solution, self.method) + "\n")
-        elif self.json:
-            print(report.update_data(solution, self.method))
-        else:
+        proof = None
+        if self.certify:
+            from pmdtheory import _cli_certify
+
+            proof = _cli_certify.certified(problem, self.method, self.baseline, self.weight)
+        if self.out is None and not self.json:
             self._print(solution.unwrap())
-        return 0
+            return 0 if proof is None else _cli_certify.print_certificate(proof, solution.unwrap())
+        text = report.update_data(solution, self.method)
+        if proof is not None:
+            text = _cli_certify.with_certificate(text, proof)
+        if self.out is not None:
+            write(self.out, text + "\n")
+        else:
+            print(text)
+        return 0 if proof is None or proof.proved else 1
 
     def _problem(self) -> Problem:
         if self.file is not None:

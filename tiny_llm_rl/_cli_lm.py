@@ -1,4 +1,4 @@
-"""The commands of the language model: pretrain, train, sample, reproduce. Part of `cli.py`."""
+"""The commands of the language model: pretrain, train, sample, reproduce, results. Part of `cli.py`."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.pretrain import PretrainConfig
 from tiny_llm_rl.runlog import SCHEMA, plain
 
-__all__ = ["Pretrain", "Reproduce", "Sample", "Train"]
+__all__ = ["Pretrain", "Reproduce", "Results", "Sample", "Train"]
 
 
 @dataclass(frozen=True)
@@ -235,4 +235,35 @@ class Reproduce:
             print(tabulated(f"{self.preset}: {chosen.about}", verdicts.COLUMNS, verdicts.rows(table)), end="")
             for line in verdicts.sentences(table):
                 print(line)
+        return 0
+
+
+@dataclass(frozen=True)
+class Results:
+    """Write the tables of the results page anew from the stored data of the figures, or check that they are up to date.
+
+    Example: `tiny-llm-rl results --check`.
+    """
+
+    page: Path = Path("docs/results.md")
+    """What is between `<!-- table NAME -->` and `<!-- end -->` in it is replaced."""
+    data: Path = Path("figures/data")
+    """Folder of the figures' JSON."""
+    check: bool = False
+    """Change nothing; exit status 1 when the page differs."""
+
+    def run(self) -> int:
+        """Exit status 0; 1 when a checked page is out of date."""
+        from pmdtheory._console import write
+        from tiny_llm_rl.results import filled, tables
+
+        if not self.page.is_file():
+            raise ValueError(f"page={str(self.page)!r} does not exist; name a Markdown file with table marks")
+        old = self.page.read_text(encoding="utf-8")
+        new = filled(old, tables(self.data))
+        if self.check and new != old:
+            print(f"tiny-llm-rl: {self.page} is out of date; run tiny-llm-rl results", file=sys.stderr)
+            return 1
+        if not self.check:
+            write(self.page, new)
         return 0

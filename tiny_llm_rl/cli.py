@@ -1,4 +1,4 @@
-"""The command line: `tiny-llm-rl bandit | compare | pretrain | train | sample | reproduce`.
+"""The command line: `tiny-llm-rl bandit | compare | pretrain | train | sample | reproduce | results`.
 
 Together with `_cli_lm` the only file that prints or exits.
 
@@ -18,7 +18,7 @@ from tyro.conf import OmitArgPrefixes, Positional, subcommand
 from pmdtheory import _console
 from pmdtheory._checks import FloatArray
 from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._cli_lm import Pretrain, Reproduce, Sample, Train
+from tiny_llm_rl._cli_lm import Pretrain, Reproduce, Results, Sample, Train
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.runlog import SCHEMA
 
@@ -127,6 +127,7 @@ Command = (
     | Annotated[Train, subcommand("train")]
     | Annotated[Sample, subcommand("sample")]
     | Annotated[Reproduce, subcommand("reproduce")]
+    | Annotated[Results, subcommand("results")]
 )
 
 

@@ -149,7 +149,7 @@ TUNED: Final = {
     "none": "none-0-5e-05",
     "penalty": "penalty-0.1-0.0002",
     "grpo": "grpo-0.2-0.0002",
-    "gspo": "gspo-0.02-0.0004",
+    "gspo": "gspo-0.06-0.0004",
 }
 
 # Six settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value of
