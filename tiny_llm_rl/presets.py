@@ -63,7 +63,7 @@ _FULL = TrainConfig(
 )
 _GRID = replace(_FULL, batches=8, evaluate_every=8, evaluation_prompts=512)  # cheaper, for grids
 # Responses of 73 tokens: 8-column additions with every carry written down.
-_LONG = replace(_FULL, base="addition", batches=12, evaluate_every=12, evaluation_prompts=1024)
+_LONG = replace(_FULL, base="addition", batches=8, evaluate_every=8, evaluation_prompts=1024)
 
 MEAN: Row = ("mean", r"PMD-mean, $\tau=.1$", {"algorithm": "pmd-mean", "tau": 0.1})
 MEAN3: Row = ("mean3", r"PMD-mean, $\tau=.3$", {"algorithm": "pmd-mean", "tau": 0.3})
@@ -160,6 +160,8 @@ LONG_TUNING: Final[dict[str, list[Row]]] = {
     "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2), (0.4, 0.4)), _TWO),
     "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135)), _TWO),
 }
+
+LONG_TUNED: Final = {"mean": "mean-0.1-0.0001", "grpo": "grpo-0.4-0.0001", "gspo": "gspo-0.02-0.0002"}
 
 _STALE: list[Row] = [
     (
@@ -265,6 +267,16 @@ _PRESETS = (
         "six algorithms at the settings that cpu-tune chose for each, and PMD-part at a small tau",
         5,
         (*_chosen(_FULL, TUNING, TUNED), *_arms(_FULL, PART)),
+        ("learning_rate",),
+    ),
+    Preset(
+        "cpu-long",
+        "responses of 73 tokens at the settings that cpu-long-tune chose, and PMD-part at a small tau",
+        3,
+        (
+            *_chosen(_LONG, LONG_TUNING, LONG_TUNED),
+            *_arms(_LONG, ("part", PART[1], {**PART[2], "learning_rate": 1e-4})),
+        ),
         ("learning_rate",),
     ),
     Preset(
