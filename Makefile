@@ -21,7 +21,7 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch test-extras test-integrations bench-trl lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch test-extras test-integrations bench-trl prove lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
@@ -30,6 +30,7 @@ help:
 	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
 	@echo 'test-extras      reasoning-gym and sinks, in a .venv-extras of its own'
 	@echo 'test-integrations  training in TRL and Tunix, in .venv-trl and .venv-tunix'
+	@echo 'prove            the proofs over boxes, and the check of their certificates'
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
@@ -125,6 +126,11 @@ test-integrations: $(TRL_STAMP) $(TUNIX_STAMP)
 # A step of TRL's GRPO against one of tiny_llm_rl, alternately; one process at a time.
 bench-trl: $(STAMP) $(TRL_STAMP)
 	$(BIN)/python -m tests.benchmarks.trl --out tests/benchmarks/results
+
+# Every proof over boxes anew, then its certificate by the separate program.
+prove: $(STAMP)
+	$(BIN)/pmdtheory prove --boxes --certificate docs/certificates
+	$(BIN)/pmdtheory prove --recheck docs/certificates/*.json
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -30,6 +30,7 @@ from pmdtheory.update import mixed_update as mixed_update
 if TYPE_CHECKING:
     from pmdtheory import claims as claims
     from pmdtheory import figures as figures
+    from pmdtheory import rollouts as rollouts
     from pmdtheory import variants as variants
     from pmdtheory.claims import CLAIMS as CLAIMS
     from pmdtheory.claims import Certificate as Certificate
@@ -51,6 +52,7 @@ _LAZY = {
     "claims": "",
     "enclose": "pmdtheory.enclosure",
     "figures": "",
+    "rollouts": "",
     "variants": "",
 }
 

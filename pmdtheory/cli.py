@@ -1,4 +1,7 @@
-"""`pmdtheory verify | figures | update | claims | variants | prove`. The only file that prints, writes or exits."""
+"""`pmdtheory verify | figures | update | claims | variants | prove | diagnose | calibrate`.
+
+With the `_cli_` files the only one that prints, writes or exits.
+"""
 
 import sys
 import time
@@ -12,6 +15,8 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from pmdtheory import _console, report
+from pmdtheory._cli_prove import Prove
+from pmdtheory._cli_rollouts import Calibrate, Diagnose
 from pmdtheory._console import progress, rendered, width, write
 from pmdtheory._tables import read_problem
 from pmdtheory.claims import select
@@ -304,47 +309,6 @@ class Variants:
         return 0
 
 
-@dataclass(frozen=True)
-class Prove:
-    """Derive claims step by step in sympy, each step with its reason, and decide every step.
-
-    Example: `pmdtheory prove C5 --latex`. Exit status 1 when a step is not decided.
-    """
-
-    claims: Positional[tuple[str, ...]] = ()
-    """Ids such as C5; all that have a derivation when none is given."""
-    latex: bool = False
-    """Print LaTeX instead of Unicode."""
-    json: bool = False
-    """Print JSON, and nothing else, to standard output."""
-    out: Path | None = None
-    """Write the derivations to this file, as the Markdown page that stands in docs/proofs.md."""
-
-    def run(self) -> int:
-        """Exit status 0 when every step is decided, 1 otherwise."""
-        from pmdtheory import symbolic
-        from pmdtheory.symbolic._report import proof_data, proof_page, proof_text
-
-        if self.latex + self.json + (self.out is not None) > 1:
-            raise ValueError("more than one of --latex, --json and --out was given; pass one of them")
-        chosen, proofs = symbolic.select(self.claims), []
-        with progress("prove", len(chosen)) as advance:
-            for derivation in chosen:
-                advance(derivation.claim)
-                proofs.append((derivation, derivation.check()))
-        proved = all(all(verdicts) for _, verdicts in proofs)
-        if self.json:
-            print(proof_data(proofs))
-        elif self.out is None:
-            print(proof_text(proofs, self.latex), end="")
-        elif proved:
-            write(self.out, proof_page(chosen))
-        else:
-            missing = ", ".join(f"{one.claim} {k + 1}" for one, found in proofs for k, ok in enumerate(found) if not ok)
-            print(f"pmdtheory: not decided: {missing}; nothing was written", file=sys.stderr)
-        return 0 if proved else 1
-
-
 Command = (
     Annotated[Verify, subcommand("verify")]
     | Annotated[Figures, subcommand("figures")]
@@ -352,6 +316,8 @@ Command = (
     | Annotated[Claims, subcommand("claims")]
     | Annotated[Variants, subcommand("variants")]
     | Annotated[Prove, subcommand("prove")]
+    | Annotated[Diagnose, subcommand("diagnose")]
+    | Annotated[Calibrate, subcommand("calibrate")]
 )
 
 
