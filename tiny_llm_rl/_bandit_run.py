@@ -73,10 +73,10 @@ def run(
     whole("save_every", save_every, "give the batches between checkpoints, for instance 10")
     directory = RunDirectory(out, config, kind=KIND, resume=resume)
     start, step = make_step(config)
-    state, done = restored(directory, start())
-    directory.rewind(done)
     key, tau, rate = jax.random.key(config.seed), jnp.float32(config.tau), jnp.float32(config.learning_rate)
-    with held_signals() as seen:
+    with directory.owned(), held_signals() as seen:
+        state, done = restored(directory, start())
+        directory.rewind(done)
         for batch in range(done, config.batches):
             state, metrics = step(state, key, jnp.int32(batch), tau, rate)
             found = _numbers(metrics)

@@ -4,9 +4,12 @@ A directory belongs to one config. Metrics are appended line by line; a run that
 lines of later batches, so that the file ends as that of a run that was never interrupted.
 """
 
+import fcntl
 import json
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -118,6 +121,22 @@ class RunDirectory:
         else:
             path.mkdir(parents=True, exist_ok=True)
             write_atomically(stored, _dumped(head, indent=1))
+
+    @contextmanager
+    def owned(self) -> Iterator[None]:
+        """Keep other processes out while this one trains; the system lets go when it dies.
+
+        Raises:
+            ValueError: when another process, or another part of this one, trains the run.
+        """
+        with (self.path / ".lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{self.path} is being trained by another process; wait for it, or give another directory"
+                ) from None
+            yield
 
     def log(self, record: dict[str, Any]) -> None:
         """Append one record, a line of JSON with the entry `batch`."""

@@ -1,6 +1,8 @@
 """Run directories belong to one config, survive being killed, and end as if they had not been."""
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -114,3 +116,25 @@ def test_what_a_crash_at_the_start_leaves_is_no_obstacle(tmp_path):
     path.mkdir()
     (path / ".config.json.123").write_text("{")
     assert opened(path).records() == []
+
+
+def test_a_run_has_one_owner(tmp_path):
+    """The second process that would train a run is turned away; one that died holds nothing."""
+    first = RunDirectory(tmp_path / "run", {"tau": 0.1}, kind="test")
+    second = RunDirectory(tmp_path / "run", {"tau": 0.1}, kind="test", resume=True)
+
+    def train():
+        with second.owned():
+            pass
+
+    with first.owned():
+        refused(ValueError, train, "run", "another process")
+    train()
+    code = (
+        "import os, sys; from pathlib import Path; from tiny_llm_rl.runlog import RunDirectory\n"
+        "owned = RunDirectory(Path(sys.argv[1]), {'tau': 0.1}, kind='test', resume=True).owned(); owned.__enter__()\n"
+        "os._exit(3)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False)
+    assert died.returncode == 3
+    train()

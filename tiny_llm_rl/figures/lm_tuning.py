@@ -77,10 +77,10 @@ def draw(data: Arrays, style: Style) -> "Canvas":
                 rates, values, marks = zip(*points, strict=True)
                 look = {key: value for key, value in LOOKS[row].items() if not key.startswith("mark")}
                 rates = tuple(1e4 * rate for rate in rates)
-                ax.plot(rates, values, **look, marker="os"[size], markersize=3, markerfacecolor="white")
+                ax.plot(rates, values, **look, marker="os^"[size], markersize=3, markerfacecolor="white")
                 for rate, value, mark in zip(rates, values, marks, strict=True):
                     if mark:
-                        ax.plot(rate, value, marker="os"[size], markersize=4.5, color=look["color"])
+                        ax.plot(rate, value, marker="os^"[size], markersize=4.5, color=look["color"])
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_ylim(bottom=0)
@@ -99,15 +99,15 @@ def draw(data: Arrays, style: Style) -> "Canvas":
 FIGURE = Figure(
     name="lm_tuning",
     title="Settings tried for each algorithm",
-    caption=r"""The settings among which those of the comparisons were chosen: for every algorithm the same number of
-    runs (six for responses of 14 tokens, a; four for 73, b), over the learning rate and its own dial: $\tau$ = .1
-    (circles) and .3 (squares) for PMD-mean and the explicit penalty, .3 and 1 for PMD-part, the narrower and the
-    wider clip for GRPO (.1, .2) and GSPO (a: .02/.027, .06/.08; b: .004/.0054, .02/.027), nothing for the regression
+    caption=r"""The settings among which those of the comparisons were chosen: for every algorithm six runs, over the
+    learning rate and its own dial, for responses of 14 tokens (a) and of 73 (b). Dials, in the order circle, square,
+    triangle: $\tau$ = .1, .3 for PMD-mean and the explicit penalty (b: and .03), .3, 1 for PMD-part; clip .1, .2 for
+    GRPO (b: and .4), .02/.027, .06/.08 for GSPO (b: .004/.0054, .02/.027, .001/.00135); nothing for the regression
     without a regulariser, which got six learning rates. Each was run once, with a seed that no comparison uses, and
     judged by its reward on fresh training prompts in the last five batches. What $\tau$ does to PMD-mean and PMD-part
     differs (C12), so neither is tuned with the other's.""",
     config={each: arms_of(each)["arms"] for each in PRESETS},
-    arrays={"cpu_tune": "[R]", "cpu_long_tune": "[R]"},
+    arrays={"cpu_tune": "[R]", "cpu_long_tune": "[L]"},
     compute=compute,
     draw=draw,
     expensive=True,
