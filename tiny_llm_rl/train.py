@@ -10,6 +10,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -119,7 +120,7 @@ class Run:
         # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
         self.model = jax.tree.map(jnp.copy, model)
         self._compiled = compiled(config)
-        self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_array))
+        self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_inexact_array))
         self.past = tuple(jax.tree.map(jnp.copy, model) for _ in range(config.lag))  # oldest first
         self.done = 0
         self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
@@ -253,29 +254,30 @@ def train(
     Raises:
         ValueError: for a base that is not there or a damaged checkpoint.
     """
-    run = Run(config, base)
-    if directory is not None and directory.checkpoint.exists():
-        run.state, head = load(directory.checkpoint, run.state)
-        run.done, run.totals = head["batch"], head["totals"]
-    records: list[dict[str, Any]] = []
-    if directory is not None:
-        directory.rewind(run.done)
-        records = directory.records()
-    status = RunStatus.FINISHED
-    while run.done < config.batches:
-        failed, record = run.batch()
-        if failed is not None:  # of the last good model, so that a comparison counts the run instead of losing it
-            record["evaluation"] = run.evaluation()
-        records.append(record)
+    with nullcontext() if directory is None else directory.owned():
+        run = Run(config, base)
+        if directory is not None and directory.checkpoint.exists():
+            run.state, head = load(directory.checkpoint, run.state)
+            run.done, run.totals = head["batch"], head["totals"]
+        records: list[dict[str, Any]] = []
         if directory is not None:
-            directory.log(record)
-            if failed is None:
-                save(directory.checkpoint, run.state, {"batch": run.done, "totals": run.totals})
-        report(record)
-        if failed is not None or (run.done < config.batches and stop()):
-            status = failed or RunStatus.STOPPED
-            break
-    if directory is not None and status is not RunStatus.STOPPED:
-        last = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
-        directory.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
+            directory.rewind(run.done)
+            records = directory.records()
+        status = RunStatus.FINISHED
+        while run.done < config.batches:
+            failed, record = run.batch()
+            if failed is not None:  # of the last good model, so that a comparison counts the run instead of losing it
+                record["evaluation"] = run.evaluation()
+            records.append(record)
+            if directory is not None:
+                directory.log(record)
+                if failed is None:
+                    save(directory.checkpoint, run.state, {"batch": run.done, "totals": run.totals})
+            report(record)
+            if failed is not None or (run.done < config.batches and stop()):
+                status = failed or RunStatus.STOPPED
+                break
+        if directory is not None and status is not RunStatus.STOPPED:
+            last = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
+            directory.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
     return Outcome(status, run.model, run.done, records)
