@@ -1,0 +1,56 @@
+"""The comparison itself: medians, ratios, the slowest part, and a child that dies is not taken for a slow one."""
+
+import json
+import sys
+
+import pytest
+
+from tests.benchmarks.trl import __main__ as program
+from tests.benchmarks.trl import _workload
+
+
+def record(wall, cpu, tokens=100, **phases):
+    return {"wall": wall, "cpu": cpu, "tokens": tokens, "parameters": 7, "peak_bytes": 3, "phases": phases}
+
+
+def test_ratios_are_of_medians():
+    ours = [record(1.0, 0.5, a=1.0), record(2.0, 1.0, a=1.0), record(50.0, 1.5, a=1.0)]
+    theirs = [record(8.0, 4.0, generation=2.0, loss=1.0), record(6.0, 3.0, generation=1.0, loss=5.0)]
+    found = program.compared(ours, theirs)
+    assert found["ratio"] == pytest.approx(7.0 / 2.0)
+    assert found["cpu_ratio"] == pytest.approx(3.5 / 1.0)
+    assert found["slowest_part_of_trl"] == "loss"
+    assert found["trl"]["phases"] == {"generation": 1.5, "loss": 3.0}
+    assert found["tiny_llm_rl"]["tokens_a_second"] == pytest.approx(50.0)
+    assert found["tiny_llm_rl"]["spread"] == [1.0, 50.0]
+
+
+def test_a_child_answers_line_by_line(tmp_path, monkeypatch):
+    package = tmp_path / "tests" / "benchmarks" / "trl"
+    package.mkdir(parents=True)
+    for folder in (package, *package.parents[:2]):
+        (folder / "__init__.py").touch()  # found before the package of these tests
+    (package / "_echo.py").write_text(
+        'import sys\nfor k in range(3):\n    print("noise")\n    print(\'RECORD {"k": %d}\' % k, flush=True)\n'
+        "    if sys.stdin.readline().strip() != 'go':\n        break\n"
+    )
+    monkeypatch.setattr(program, "ROOT", tmp_path)
+    child = program.Child(sys.executable, "_echo", (1, 2, 3))
+    assert [child.batch()["k"] for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(RuntimeError, match="no record"):
+        child.batch()
+    child.stop()
+
+
+def test_both_sides_do_the_same_work():
+    assert _workload.reward("1#11") == 1.0
+    assert _workload.reward("11") == 0.0
+    config = json.loads(json.dumps(_workload.CONFIG))
+    assert config["grpo"]["gradient_checkpointing"] is False  # TRL's default would compute activations twice
+    assert config["grpo"]["bf16"] is False
+    layer = 4 * 64 * 64 + 3 * 64 * config["model"]["intermediate_size"] + 2 * 64
+    total = config["model"]["num_hidden_layers"] * layer + 2 * 64 * len(_workload.SYMBOLS) + 64
+    from tiny_llm_rl.model import ModelConfig
+
+    ours = ModelConfig(vocabulary=len(_workload.SYMBOLS), width=64, layers=3, heads=2).parameters
+    assert 0.98 * ours < total <= ours  # never more than ours
