@@ -234,7 +234,7 @@ _PRESETS = (
     Preset(
         "cpu-stability",
         "one, 8 and 64 updates a batch at the same number of rollouts and updates",
-        3,
+        2,
         _crossed(_GRID, (MEAN, PART, NONE, GRPO, GSPO), _STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
     ),
@@ -251,14 +251,14 @@ _PRESETS = (
     Preset(
         "cpu-partition",
         "PMD-mean and PMD-part over the rollouts of a prompt, at the same number of rollouts in all",
-        3,
+        2,
         _crossed(_GRID, (MEAN, PART), _GROUPS),
         ("rollouts", "prompts"),
     ),
     Preset(
         "cpu-drift",
         "the learning rate at which each algorithm breaks",
-        3,
+        2,
         _crossed(_GRID, (MEAN, MEAN3, NONE, GRPO, GSPO), _rates(4e-4, 1.2e-3, 3.6e-3)),
         ("learning_rate",),
     ),

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOOKS: dict[str, dict[str, Any]] = {
     "mean": MEAN,
     "part": {"color": ORANGE, "linestyle": (0, (5, 1, 1, 1)), "linewidth": 1.3},
-    "part3": {"color": ORANGE, "linestyle": (0, (1, 1)), "linewidth": 1.3},
+    "part-tuned": {"color": ORANGE, "linestyle": (0, (1, 1)), "linewidth": 1.3},
     "mean3": {**MEAN, "linestyle": (0, (4, 1.2)), "linewidth": 1.1, "marker": "D", "markevery": 5},
     "penalty": {"color": GREEN, "linestyle": (0, (3, 1, 1, 1)), "linewidth": 1.1},
     "none": {"color": BLACK, "linestyle": (0, (1, 1.2)), "linewidth": 1.1},

@@ -59,7 +59,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     for arm, title in zip(arms, FIGURE.config["titles"], strict=True):
         (line,) = axes[13].plot([], [], **LOOKS[arm])
         handles.append(line)
-        labels.append(title)
+        labels.append({"part": title, "part-tuned": "PMD-part, tuned"}.get(arm, title.partition(",")[0]))
     axes[13].legend(handles, labels, loc="center left")
     return canvas
 
@@ -80,8 +80,9 @@ def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
 FIGURE = Figure(
     name="lm_curves",
     title="Training curves of the small language model",
-    caption=r"""Six algorithms on the sums of 4 to 8 digits, from the shipped base, with the same prompts, rollouts,
-    updates and learning rate: mean and range over the seeds, against the rollout batch. l: the share of
+    caption=r"""Six algorithms on the sums of 4 to 8 digits, from the shipped base, with the same prompts, rollouts
+    and updates, each at the best of six settings (lm_tuning; the last number of a title is the learning rate), and
+    PMD-part at $\tau = .1$: mean and range over the seeds, against the rollout batch. l: the share of
     $\frac{\lambda}{2}\chi^2$ in the penalty that PMD-mean's exact step (C1, C2) puts on the observed groups, at the
     arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the
     last batch, every seed, with the mean; the band is the base's interval. PMD-part meets what C12 and C16 say of few

@@ -32,12 +32,14 @@ def draw(data: Arrays, style: Style) -> "Canvas":
 
 FIGURE = Figure(
     name="lm_partition_failure",
-    title="The partition baseline with few rollouts of a language model",
+    title="The partition baseline of a language model over the rollouts of a prompt",
     caption=r"""PMD-mean and PMD-part with $\tau = .1$ after 16,384 rollouts of the small language model, over the
     rollouts n of a prompt at 2,048 rollouts a batch (512, 128 and 32 prompts). Every seed, and the mean. a: accuracy
-    on held-out prompts; band: the base. b: mean size of the advantage, reward units: the partition baseline of a
-    group with a success is near the largest reward, so that its many failures get targets near $-1/\tau$ (C16). c: KL
-    from the policy that sampled a batch to the one after it. d: entropy at the end.""",
+    on held-out prompts; band: the base. b: mean size of the advantage, reward units. c: KL from the policy that
+    sampled a batch to the one after it. d: entropy at the end. PMD-mean's targets average zero; PMD-part's average
+    minus the Jensen gap (C7), so that sampled responses are told to lose probability, and with more rollouts fewer
+    groups lack the success that makes them say so. In a network, unlike in a table (C16), more rollouts do not
+    help.""",
     config={
         "preset": "cpu-partition",
         "settings": [4, 16, 64],
