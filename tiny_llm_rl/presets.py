@@ -241,7 +241,7 @@ _PRESETS = (
     Preset(
         "cpu-tau",
         "PMD-mean and PMD-part over the regularisation strength",
-        2,
+        1,
         _crossed(
             _GRID,
             (("mean", "PMD-mean", {"algorithm": "pmd-mean"}), ("part", "PMD-part", {"algorithm": "pmd-part"})),

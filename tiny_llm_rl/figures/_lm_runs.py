@@ -112,7 +112,7 @@ def swept(
         if scale == "log":
             labelled(ax)
         else:
-            ax.set_ylim(bottom=0)
+            ax.set_ylim(0, 1.06 * ax.dataLim.y1)
         if name == "accuracy":
             base, low, high = data["base"]
             ax.axhspan(low, high, color="0.85", linewidth=0.0)

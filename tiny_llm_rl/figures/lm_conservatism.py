@@ -90,7 +90,7 @@ FIGURE = Figure(
         "base": "digit-sum",
         "tau": 0.1,
         "rehearsal": [0, 5, 10, 20, 40, 150],
-        "seeds": 2,
+        "seeds": 1,
         "samples": 16,
         "run": {"prompts": 256, "rollouts": 8, "epochs": 4, "minibatches": 16, "learning_rate": 2e-4},
     },
