@@ -21,16 +21,17 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch test-extras test-integrations bench-trl prove lint types bench gpu reproduce reproduce-quick smoke notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch test-extras test-integrations test-smollm bench-trl prove lint types bench gpu gpu-smollm reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
 	@echo 'test             the default tests, with coverage'
 	@echo 'test-slow        the tests that take longer'
 	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
-	@echo 'test-extras      reasoning-gym and sinks, in a .venv-extras of its own'
+	@echo 'test-extras      reasoning-gym, sinks and submitit, in a .venv-extras of its own'
 	@echo 'test-integrations  training in TRL and Tunix, in .venv-trl and .venv-tunix'
 	@echo 'prove            the proofs over boxes, and the check of their certificates'
+	@echo 'test-smollm      SmolLM2 and random models against transformers, in a .venv-smollm of its own (downloads 93 MB)'
 	@echo 'lint types       ruff; mypy'
 	@echo 'reproduce        verify every claim, then redraw the figures from their data'
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
@@ -38,6 +39,7 @@ help:
 	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
 	@echo 'bench            benchmarks, into .benchmarks/'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
+	@echo 'gpu-smollm       training of SmolLM2 on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'bench-trl        a step of tiny_llm_rl against one of TRL, into tests/benchmarks/results/'
 	@echo 'notebooks        run the notebooks'
 	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
@@ -59,10 +61,10 @@ $(STAMP): | $(DEPENDENCIES)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
-		-m "not slow and not notebook and not gpu and not torch and not integrations and not extras" $(PYTEST_FLAGS)
+		-m "not slow and not notebook and not gpu and not torch and not integrations and not extras and not smollm" $(PYTEST_FLAGS)
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch and not integrations and not extras" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch and not integrations and not extras and not smollm" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
 
 # PyTorch is large and only the losses need it: an environment of its own, outside the lock.
 TORCH := .venv-torch/bin
@@ -78,15 +80,16 @@ $(TORCH_STAMP):
 test-torch: $(TORCH_STAMP)
 	$(TORCH)/python -m pytest tests/rl/test_losses_torch.py tests/variants/test_classify_torch.py -m torch $(PYTEST_FLAGS)
 
-# What the extra `tasks` and the sinks need; reasoning-gym brings some thirty packages.
+# What the extras `tasks` and `sweep` and the sinks need; reasoning-gym brings some thirty packages.
 EXTRAS := .venv-extras/bin
-EXTRAS_STAMP := .venv-extras/.extras-1
+EXTRAS_STAMP := .venv-extras/.extras-2
 
 $(EXTRAS_STAMP):
 	rm -rf .venv-extras
 	"$(PYTHON)" -m venv .venv-extras
 	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
-	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check 'reasoning-gym==0.1.25' 'trackio>=0.40' 'tensorboardX>=2.6'
+	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check 'reasoning-gym==0.1.25' 'trackio>=0.40' 'tensorboardX>=2.6' \
+		'submitit==1.5.*'
 	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -123,6 +126,23 @@ test-integrations: $(TRL_STAMP) $(TUNIX_STAMP)
 	$(TUNIX)/python -m pytest -m integrations tests/integrations $(PYTEST_FLAGS)
 	$(TUNIX)/python -m pytest -W default pmdtheory/integrations/tunix.py $(PYTEST_FLAGS)
 
+# PyTorch goes in first, so that the build it is asked for stays; the lock comes last, so that its versions do.
+SMOLLM_PINS := tests/smollm/pins.txt
+SMOLLM := .venv-smollm/bin
+SMOLLM_STAMP := .venv-smollm/.smollm-$(shell cat $(SMOLLM_PINS) requirements.lock | $(HASH))
+
+$(SMOLLM_STAMP):
+	rm -rf .venv-smollm
+	"$(PYTHON)" -m venv .venv-smollm
+	$(SMOLLM)/python -m pip install -qq --disable-pip-version-check $$(grep ^torch== $(SMOLLM_PINS))
+	$(SMOLLM)/python -m pip install -qq --disable-pip-version-check -r $(SMOLLM_PINS)
+	$(SMOLLM)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	$(SMOLLM)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+test-smollm: $(SMOLLM_STAMP)
+	$(SMOLLM)/python -m pytest -m smollm tests/smollm $(PYTEST_FLAGS)
+
 # A step of TRL's GRPO against one of tiny_llm_rl, alternately; one process at a time.
 bench-trl: $(STAMP) $(TRL_STAMP)
 	$(BIN)/python -m tests.benchmarks.trl --out tests/benchmarks/results
@@ -147,6 +167,12 @@ bench: $(STAMP)
 gpu:
 	$(PYTHON) -m tests.benchmarks.gpu --out "$(or $(OUT),tests/benchmarks/results)" \
 		$(if $(PART),--part $(PART)) $(if $(SIZE),--size $(SIZE))
+
+# Installs nothing: PYTHON needs what `gpu` needs, safetensors and tokenizers; the model is MODEL=, or what one
+# `tiny-llm-rl smollm fetch` left in the cache. A part stops by itself and goes on when it is run again.
+gpu-smollm:
+	$(PYTHON) -m tests.benchmarks.gpu_smollm --out "$(or $(OUT),tests/benchmarks/results)" \
+		$(if $(PART),--part $(PART)) $(if $(SIZE),--size $(SIZE)) $(if $(MODEL),--model "$(MODEL)")
 
 reproduce: $(STAMP)
 	$(BIN)/pmdtheory verify $(REPRODUCE_FLAGS)
@@ -176,5 +202,5 @@ lock:
 		--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet $(LOCK_FLAGS) -o requirements.lock
 
 clean:
-	rm -rf .venv .venv-torch .venv-trl .venv-tunix build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
+	rm -rf .venv .venv-torch .venv-trl .venv-tunix .venv-smollm build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .benchmarks .coverage .coverage.* htmlcov
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""`pmdtheory verify | figures | update | claims | variants | prove | diagnose | calibrate`.
+"""`pmdtheory verify | figures | update | claims | variants | prove | hunt | diagnose | calibrate`.
 
 With the `_cli_` files the only one that prints, writes or exits.
 """
@@ -15,6 +15,7 @@ from rich.table import Table
 from tyro.conf import Positional, subcommand
 
 from pmdtheory import _console, report
+from pmdtheory._cli_hunt import Hunt
 from pmdtheory._cli_prove import Prove
 from pmdtheory._cli_rollouts import Calibrate, Diagnose
 from pmdtheory._console import progress, rendered, width, write
@@ -58,16 +59,26 @@ class Verify:
     """Of the random cases."""
     rigorous: bool = False
     """Also compare the updates in floating point with proven enclosures of them, on 50 cases or fewer."""
+    workers: int = 0
+    """Processes that share the cases in blocks, for very many; 0 checks them here, in one piece."""
     json: bool = False
     """Print JSON, and nothing else, to standard output."""
 
     def run(self) -> int:
         """Exit status 0 when everything holds, 1 otherwise."""
         chosen = select(self.claims)
-        with progress("verify", len(chosen) * max(self.instances, 0)) as advance:
-            reports = verify(
-                chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
-            )
+        if self.workers:
+            from pmdtheory.claims._spread import spread
+
+            with progress("verify", None) as advance:
+                reports = spread(
+                    chosen, instances=self.instances, seed=self.seed, workers=self.workers, progress=advance
+                )
+        else:
+            with progress("verify", len(chosen) * max(self.instances, 0)) as advance:
+                reports = verify(
+                    chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
+                )
         accuracy = []
         if self.rigorous:
             from pmdtheory import _cli_certify
@@ -316,6 +327,7 @@ Command = (
     | Annotated[Claims, subcommand("claims")]
     | Annotated[Variants, subcommand("variants")]
     | Annotated[Prove, subcommand("prove")]
+    | Annotated[Hunt, subcommand("hunt")]
     | Annotated[Diagnose, subcommand("diagnose")]
     | Annotated[Calibrate, subcommand("calibrate")]
 )

@@ -197,7 +197,7 @@ def test_the_commands_of_the_readme_exist():
     for target in targets:
         assert re.search(rf"^{target}:", makefile, flags=re.MULTILINE), f"make {target}"
     assert {"verify", "update"} <= set(subcommands)
-    known = {"verify", "figures", "update", "claims", "variants", "prove", "diagnose", "calibrate"}
+    known = {"verify", "figures", "update", "claims", "variants", "prove", "hunt", "diagnose", "calibrate"}
     assert set(subcommands) <= known
     assert known == {argument.__metadata__[0].name for argument in cli.Command.__args__}
 

@@ -13,6 +13,7 @@ from jax import Array
 from pmdtheory import losses
 from tiny_llm_rl.algorithm import loss
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.mesh import split_rows, split_state, unsplit
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.rollout import log_probs
 
@@ -99,7 +100,7 @@ def update(
     optimiser = make_optimiser(config)
 
     def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
-        logp = log_probs(model, part.prompts, part.lengths, part.responses, part.mask)
+        logp = log_probs(unsplit(model), part.prompts, part.lengths, part.responses, part.mask)
         value = loss(
             config.algorithm, logp, part.old_logp, part.signal, config.tau, config.loss,
             mask=part.mask, weights=part.weight,
@@ -110,11 +111,12 @@ def update(
 
     def body(carry: tuple[Transformer, Any], order: Array) -> tuple[tuple[Transformer, Any], Trace]:
         model, state = carry
-        part = jax.tree.map(lambda whole: whole[order], batch)
+        part = split_rows(jax.tree.map(lambda whole: whole[order], batch))
         (value, seen), gradient = eqx.filter_value_and_grad(objective, has_aux=True)(model, part)
+        gradient = split_state(gradient)
         updates, state = optimiser.update(gradient, state, model)
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
-        return (eqx.apply_updates(model, updates), state), Trace(value, norm, *seen)
+        return split_state((eqx.apply_updates(model, updates), state)), Trace(value, norm, *seen)
 
     orders = [jax.random.permutation(jax.random.fold_in(key, epoch), config.batch) for epoch in range(config.epochs)]
     (model, state), trace = jax.lax.scan(
@@ -129,5 +131,6 @@ def sequence_log_probs(
 ) -> Array:
     """`log_probs` `[B, R]` in `parts` equal pieces, one after another, so that memory stays that of one."""
     pieces = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (prompts, lengths, responses, mask))
-    found: Array = jax.lax.map(lambda piece: log_probs(model, *piece), pieces)
+    model = unsplit(model)
+    found: Array = jax.lax.map(lambda piece: log_probs(model, *split_rows(piece)), pieces)
     return found.reshape(responses.shape)

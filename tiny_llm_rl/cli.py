@@ -1,6 +1,6 @@
-"""The command line: `tiny-llm-rl bandit | compare | pretrain | train | sample | reproduce | results`.
+"""The command line: `tiny-llm-rl bandit | compare | pretrain | train | sample | reproduce | results | ...`.
 
-Together with `_cli_lm` the only file that prints or exits.
+Together with the `_cli_` files the only one that prints or exits.
 
 A command is a frozen dataclass whose fields are its arguments and whose run() returns the exit status.
 """
@@ -19,6 +19,8 @@ from pmdtheory import _console
 from pmdtheory._checks import FloatArray
 from pmdtheory._console import progress, tabulated
 from tiny_llm_rl._cli_lm import Pretrain, Reproduce, Results, Sample, Train
+from tiny_llm_rl._cli_smollm import Smollm
+from tiny_llm_rl._cli_sweep import Plan, Sweep
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.runlog import SCHEMA
 
@@ -128,6 +130,9 @@ Command = (
     | Annotated[Sample, subcommand("sample")]
     | Annotated[Reproduce, subcommand("reproduce")]
     | Annotated[Results, subcommand("results")]
+    | Annotated[Sweep, subcommand("sweep")]
+    | Annotated[Plan, subcommand("plan")]
+    | Annotated[Smollm, subcommand("smollm")]
 )
 
 

@@ -1,15 +1,12 @@
 """Comparisons run: one run directory for each arm of a preset and each seed.
 
-A preset is trained by `run`, two processes at a time, each resumable; `collected` reads the directories into arrays
-with every seed kept. Within a preset all arms sample the same prompts and are evaluated on the same held-out prompts.
+A preset is trained by `run`, two processes at a time, each resumable; a process that dies is replaced. `collected`
+reads the directories into arrays with every seed kept. Within a preset all arms sample the same prompts and are
+evaluated on the same held-out prompts.
 """
 
 import json
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,24 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tiny_llm_rl.config import TrainConfig
+from pmdtheory._cells import complaint, run_cells
 from tiny_llm_rl.presets import Preset
+from tiny_llm_rl.sweep import FUNCTION, UNDONE, local, payload
 
 __all__ = ["collected", "made_base", "run"]
 
 FloatArray = NDArray[np.float64]
-
-_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
-
-
-def _one(config: TrainConfig, path: Path) -> str:
-    """Train, or go on training, one run; in a process of its own."""
-    from tiny_llm_rl._signals import held_signals
-    from tiny_llm_rl.runlog import RunDirectory
-    from tiny_llm_rl.train import train
-
-    with held_signals() as seen:
-        return train(config, RunDirectory(path, config, kind="train", resume=True), stop=lambda: bool(seen)).status.name
 
 
 def made_base(chosen: Preset, out: Path, report: Callable[[dict[str, Any]], None] = lambda record: None) -> str | None:
@@ -52,20 +38,6 @@ def made_base(chosen: Preset, out: Path, report: Callable[[dict[str, Any]], None
     return str(path)
 
 
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """New processes take one thread for XLA's products: runs side by side use the cores better than threads do."""
-    before = os.environ.get("XLA_FLAGS")
-    os.environ["XLA_FLAGS"] = f"{before or ''} {_ONE_THREAD}".strip()
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["XLA_FLAGS"]
-        else:
-            os.environ["XLA_FLAGS"] = before
-
-
 def run(
     chosen: Preset,
     out: Path,
@@ -79,12 +51,13 @@ def run(
         chosen: the preset.
         out: directory of the run directories, `ARM-SEED`.
         processes: at a time; 1 on a machine with a GPU.
-        report: called as report(run, status, done, total) when a run ends.
+        report: called as report(run, status, done, total) for every run that has ended.
 
     Returns:
         Status name of each run.
 
     Raises:
+        ValueError: for a run that raised, or whose worker died three times; the others are finished first.
         KeyboardInterrupt: on Ctrl-C, after the running batches are saved; the next call goes on from there.
     """
     jobs = {
@@ -95,25 +68,13 @@ def run(
     base = made_base(chosen, out)
     if base is not None:
         jobs = {name: replace(config, base=base) for name, config in jobs.items()}
-    found = {}
-    for name in jobs:
-        summary = out / name / "summary.json"
-        if summary.exists():
-            found[name] = str(json.loads(summary.read_text())["status"])
-    waiting = {name: config for name, config in jobs.items() if name not in found}
-    context = multiprocessing.get_context("spawn")
-    with _single_threaded(), ProcessPoolExecutor(processes, mp_context=context) as pool:
-        running: dict[Future[str], str] = {
-            pool.submit(_one, config, out / name): name for name, config in waiting.items()
-        }
-        try:
-            for future in as_completed(running):
-                found[running[future]] = future.result()
-                report(running[future], future.result(), len(found), len(jobs))
-        except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
-    return {name: found[name] for name in jobs}
+    cells = {name: payload("train", config) for name, config in jobs.items()}
+    found = run_cells(out, FUNCTION, cells, local(), workers=processes, report=report)
+    broken = [name for name, status in found.items() if status in UNDONE]
+    if broken:
+        said = complaint(out, broken[0]) or "its worker died"
+        raise ValueError(f"run {out / broken[0]} is {found[broken[0]]} ({said}); see {out / 'claims' / broken[0]}")
+    return found
 
 
 def collected(chosen: Preset, out: Path, curves: Sequence[str]) -> dict[str, FloatArray]:

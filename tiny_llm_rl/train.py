@@ -6,8 +6,6 @@ anchored at the policy that sampled (or at the one that starts the batch). Every
 and the batch's number, so that a run that was killed ends with the same bits as one that was not.
 """
 
-import resource
-import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -20,8 +18,10 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
+from jax.sharding import Mesh
 
-from tiny_llm_rl import instruments
+from tiny_llm_rl import instruments, mesh
 from tiny_llm_rl._update import Batch, compiled, make_optimiser, sequence_log_probs, update
 from tiny_llm_rl.algorithm import advantages
 from tiny_llm_rl.checkpoint import load, save
@@ -94,34 +94,31 @@ def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
     return [task.prompt(rng) for _ in range(config.prompts * config.oversample)]
 
 
-def _memory() -> float:
-    """Peak bytes: of the device where it counts them, otherwise of the process."""
-    found = jax.local_devices()[0].memory_stats()
-    if found and "peak_bytes_in_use" in found:
-        return float(found["peak_bytes_in_use"])
-    return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))
-
-
 class Run:
     """A run in memory: `batch()` does one, `state` is what a checkpoint holds.
 
     Args:
         config: of the run.
         base: the model to start from with its task and tokenizer; None loads what the config names.
+        devices: a mesh that the rows of a batch are split over; None is one device.
 
     Raises:
-        ValueError: for a base that is not there.
+        ValueError: for a base that is not there; for a batch that cannot be split over the devices.
     """
 
-    def __init__(self, config: TrainConfig, base: tuple[Transformer, Task, Tokenizer] | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, base: tuple[Transformer, Task, Tokenizer] | None = None, devices: Mesh | None = None
+    ) -> None:
         """Set up; nothing is compiled before the first batch."""
-        self.config = config
+        mesh.check_rows(devices, prompts=config.prompts * config.oversample, part=config.batch // config.minibatches)
+        self.config, self.devices = config, devices
         model, self.task, self.tokenizer = base if base is not None else load_base(config.base, config.difficulty)
         # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
         self.model = jax.tree.map(jnp.copy, model)
         self._compiled = compiled(config)
         self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_inexact_array))
         self.past = tuple(jax.tree.map(jnp.copy, model) for _ in range(config.lag))  # oldest first
+        self.state = mesh.shard_model(devices, self.state)
         self.done = 0
         self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
 
@@ -138,7 +135,7 @@ class Run:
         """On the held-out prompts of the seed 0, whatever the seed of the run, so that runs are paired."""
         key = jax.random.fold_in(jax.random.key(self.config.seed), 2 * 10**6 + self.done)
         found = evaluate(
-            self.model, self.task, self.tokenizer, key,
+            mesh.gathered(mesh.copied(self.devices, self.model)), self.task, self.tokenizer, key,
             prompts=self.config.evaluation_prompts, samples=self.config.evaluation_samples,
         )  # fmt: skip
         return asdict(found)
@@ -154,52 +151,55 @@ class Run:
 
         key = jax.random.fold_in(jax.random.key(config.seed), self.done)
         texts = training_prompts(self.task, config, self.done)
-        prompts, lengths = map(jnp.asarray, self.tokenizer.rows(texts, self.task.prompt_slots))
-        sampler = self.past[0] if self.past else self.model
+        prompts, lengths = self.tokenizer.rows(texts, self.task.prompt_slots)
+        sampler = mesh.copied(self.devices, self.past[0] if self.past else self.model)
         slots = self.task.response_slots
-        found = sample(sampler, prompts, lengths, jax.random.fold_in(key, 0), slots=slots, copies=n)
-        found.tokens.block_until_ready()
+        asked: tuple[Array, Array] = mesh.shard_batch(self.devices, (prompts, lengths))
+        with mesh.in_context(self.devices):
+            found = mesh.on_host(sample(sampler, *asked, jax.random.fold_in(key, 0), slots=slots, copies=n))
         seconds = {"sample": phase()}
-        said = self.tokenizer.texts(np.asarray(found.tokens))
-        rewards = np.array([self.task.reward(texts[i // n], text) for i, text in enumerate(said)]).reshape(-1, n)
+        own = mesh.own_part(len(texts))  # each process verifies what it has sampled
+        said = self.tokenizer.texts(found.tokens.reshape(len(texts), n, -1)[own].reshape(-1, slots))
+        mine = [self.task.reward(texts[own][i // n], text) for i, text in enumerate(said)]
+        rewards = mesh.joined(np.array(mine, np.float64).reshape(-1, n))
         seconds["verify"] = phase()
         signal_groups = np.asarray(informative(jnp.asarray(rewards)))
-        mask = np.asarray(found.mask)
+        mask = found.mask
         record: dict[str, Any] = {
             "batch": self.done,
             "train_reward": float(rewards.mean()),
             "groups_without_signal": float(1 - signal_groups.mean()),
             "response_length": float(mask.sum() / mask.shape[0]),
-            "truncated": float((mask.all(-1) & (np.asarray(found.tokens)[:, -1] != 1)).mean()),
-            "entropy": float(np.asarray(found.entropy).sum(dtype=np.float64) / mask.sum()),
+            "truncated": float((mask.all(-1) & (found.tokens[:, -1] != 1)).mean()),
+            "entropy": float(found.entropy.sum(dtype=np.float64) / mask.sum()),
         }
         if not signal_groups.any():
             return RunStatus.NO_SIGNAL, record
         chosen = select(jnp.asarray(rewards), config.prompts, filtered=config.filter_groups)
-        rows = (np.asarray(chosen.index)[:, None] * n + np.arange(n)).ravel()
-        used = rewards[np.asarray(chosen.index)]
+        index = np.asarray(chosen.index)
+        rows, used = (index[:, None] * n + np.arange(n)).ravel(), rewards[index]
         signal = advantages(config.algorithm, jnp.asarray(used, jnp.float32), config.tau, config.loss).ravel()
-        part = (
-            jnp.repeat(prompts[chosen.index], n, 0),
-            jnp.repeat(lengths[chosen.index], n),
-            found.tokens[rows],
-            found.mask[rows],
-        )
-        old_logp, weight = found.logp[rows], jnp.repeat(chosen.used.astype(jnp.float32), n)
+        given_rows = np.repeat(prompts[index], n, 0), np.repeat(lengths[index], n), found.tokens[rows], mask[rows]
+        part: tuple[Array, Array, Array, Array] = mesh.shard_batch(self.devices, given_rows)
+        weight = np.repeat(np.asarray(chosen.used, np.float32), n)
+        old_logp, signals, weight = mesh.shard_batch(self.devices, (found.logp[rows], np.asarray(signal), weight))
         if config.anchor == "current" and self.past:
-            anchor = sequence_log_probs(self.model, *part, config.minibatches)
+            with mesh.in_context(self.devices):
+                anchor = sequence_log_probs(self.model, *part, config.minibatches)
             weight = weight * importance_weights(
                 anchor.sum(-1), old_logp.sum(-1), correction=config.correction, cap=config.truncation
             )
             old_logp = anchor
-        batch = Batch(*part, old_logp, signal, weight)
+        batch = Batch(*part, old_logp, signals, weight)
         before = jax.tree.map(jnp.copy, self.state)
         given = (self._compiled, batch, jax.random.fold_in(key, 1))
-        model, state, trace = update(given, self.model, self.optimiser_state)
-        trace = jax.tree.map(np.asarray, trace)
+        with mesh.in_context(self.devices):
+            model, state, trace = update(given, self.model, self.optimiser_state)
+        trace = mesh.on_host(trace)
         seconds["update"] = phase()
-        after = sequence_log_probs(model, *part, config.minibatches)
-        log_ratio = np.asarray((after - old_logp).sum(-1), np.float64)
+        with mesh.in_context(self.devices):
+            after = sequence_log_probs(model, *part, config.minibatches)
+        log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64)
         finite = np.isfinite(log_ratio).all() and np.isfinite(trace.loss).all()
         past = (*self.past[1:], before[0]) if self.past else ()
         if not finite or np.abs(log_ratio).max() > config.diverge_at:
@@ -222,13 +222,14 @@ class Run:
             **instruments.predicted(used, config.tau),
             "by_pass_rate": instruments.step_by_pass_rate(used, log_ratio, config.tau),
             **self.totals,
+            "state_bytes": max(mesh.bytes_per_device(self.state).values()),
         }
         seconds["instruments"] = phase()
         record["cpu_seconds"] = time.process_time() - busy  # without the evaluation; what a busy machine leaves alone
         if self.done % config.evaluate_every == 0 or self.done == config.batches:
             record["evaluation"] = self.evaluation()
         seconds["evaluate"] = phase()
-        return None, record | {"seconds": seconds, "peak_memory": _memory()}
+        return None, record | {"seconds": seconds, "peak_memory": mesh.peak_memory()}
 
 
 def train(
@@ -236,6 +237,7 @@ def train(
     directory: RunDirectory | None = None,
     *,
     base: tuple[Transformer, Task, Tokenizer] | None = None,
+    devices: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[dict[str, Any]], None] = lambda record: None,
 ) -> Outcome:
@@ -245,6 +247,8 @@ def train(
         config: of the run.
         directory: where metrics, checkpoints and the summary go; None keeps nothing.
         base: the model to start from with its task and tokenizer; None loads what the config names.
+        devices: a mesh that the rows of a batch are split over; None is one device. All processes of a mesh call this
+            alike, and the first one writes.
         stop: asked after every batch; True ends the run there, to be resumed.
         report: called with every record.
 
@@ -254,30 +258,33 @@ def train(
     Raises:
         ValueError: for a base that is not there or a damaged checkpoint.
     """
-    with nullcontext() if directory is None else directory.owned():
-        run = Run(config, base)
+    writer = directory if jax.process_index() == 0 else None
+    with nullcontext() if writer is None else writer.owned():
+        run = Run(config, base, devices)
         if directory is not None and directory.checkpoint.exists():
-            run.state, head = load(directory.checkpoint, run.state)
+            state, head = load(directory.checkpoint, mesh.gathered(run.state))
+            run.state = mesh.shard_model(devices, state)
             run.done, run.totals = head["batch"], head["totals"]
         records: list[dict[str, Any]] = []
-        if directory is not None:
-            directory.rewind(run.done)
-            records = directory.records()
+        if writer is not None:
+            writer.rewind(run.done)
+            records = writer.records()
         status = RunStatus.FINISHED
         while run.done < config.batches:
             failed, record = run.batch()
             if failed is not None:  # of the last good model, so that a comparison counts the run instead of losing it
                 record["evaluation"] = run.evaluation()
             records.append(record)
-            if directory is not None:
-                directory.log(record)
+            state = mesh.gathered(run.state)
+            if writer is not None:
+                writer.log(record)
                 if failed is None:
-                    save(directory.checkpoint, run.state, {"batch": run.done, "totals": run.totals})
+                    save(writer.checkpoint, state, {"batch": run.done, "totals": run.totals})
             report(record)
-            if failed is not None or (run.done < config.batches and stop()):
+            if failed is not None or mesh.anywhere(run.done < config.batches and stop()):
                 status = failed or RunStatus.STOPPED
                 break
-        if directory is not None and status is not RunStatus.STOPPED:
+        if writer is not None and status is not RunStatus.STOPPED:
             last = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
-            directory.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
+            writer.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
     return Outcome(status, run.model, run.done, records)

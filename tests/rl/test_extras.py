@@ -1,4 +1,4 @@
-"""What needs packages outside the lock: tasks of reasoning-gym and sinks; run by `make test-extras`."""
+"""What needs packages outside the lock: tasks of reasoning-gym, sinks, submitit; run by `make test-extras`."""
 
 import json
 import os
@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from pmdtheory import _cells
+from pmdtheory._executors import make_executor
 from tests.test_architecture import ROOT
 from tests.wrong import refused
 from tiny_llm_rl import tasks
@@ -91,3 +93,22 @@ def test_tensorboard_writes_its_events(tmp_path):
         write({"batch": 0, "reward": 0.5})
     (events,) = (tmp_path / "tensorboard").glob("events.out.tfevents.*")
     assert b"reward" in events.read_bytes()
+
+
+def test_64_cells_survive_a_job_of_submitit_that_is_killed(tmp_path):
+    cells = {str(seed): {"config": {"seed": seed}} for seed in range(64)}
+    executor = make_executor("submitit", ["timeout_min=10"])
+    found = _cells.run_cells(tmp_path, "tests.rl.sweep_cells:toy", cells, executor, workers=2)
+    assert found == dict.fromkeys(cells, "FINISHED")
+    begun = {name: len((tmp_path / name / "begun").read_text().split()) for name in cells}
+    assert begun == {name: 1 + (name == "30") for name in cells}
+    scores = [json.loads((tmp_path / name / "summary.json").read_text())["score"] for name in cells]
+    assert scores == [seed**2 for seed in range(64)]
+    # By the other job, or by one that replaced the first: whichever came to it.
+    assert len(set((tmp_path / "30" / "begun").read_text().split())) == 2
+    assert len(list((tmp_path / "jobs").glob("*_submitted.pkl"))) >= 2
+
+
+def test_parameters_that_submitit_does_not_know_are_refused(tmp_path):
+    executor = make_executor("submitit", ["hours=1"])
+    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {"a": {}}, executor), "hours")

@@ -68,7 +68,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     for ax in (steps, multipliers):
         ax.set_xlabel("pass rate before")
         ax.set_xlim(0, 1)
-    multipliers.set_ylim(bottom=0)
+    multipliers.set_ylim(0, 1.35 * multipliers.dataLim.y1)
     style.title(steps, "a", "change of the log-odds, nats")
     style.title(multipliers, "b", r"implied $\lambda$")
     canvas.legend(*steps.get_legend_handles_labels(), loc="outside upper center", ncols=2)
@@ -85,7 +85,8 @@ FIGURE = Figure(
     logarithmic axis, linear within one nat), against the exact steps at that pass rate (C1, C4; $1/\tau$ for KL-PMD).
     b: $\lambda$ of the exact step of PMD-mean, at the pass rate of each prompt, mean over the prompts, and for a law
     with one pass rate (C4). A network that shares its parameters between prompts and sees 8 responses of each takes a
-    small part of the exact step.""",
+    small part of the exact step of PMD-mean; PMD-part's step, whose targets tell most sampled responses to lose
+    probability, lowers the pass rate everywhere.""",
     config={
         "base": "digit-sum",
         "tau": 0.1,

@@ -1,0 +1,404 @@
+"""Sweeps: every cell once, whatever dies; grids read by type; one table; the same work through submitit."""
+
+import json
+import os
+import sys
+import types
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmdtheory import _cells, _console
+from pmdtheory._executors import Local, Submitit, make_executor
+from pmdtheory.figures._style import Style
+from tests.page import assert_apart
+from tests.wrong import refused
+from tiny_llm_rl import sweep
+from tiny_llm_rl._cli_sweep import Sweep
+from tiny_llm_rl._grid import Grid, config_of, overridden, read_axes, read_settings
+from tiny_llm_rl._sweep_figure import draw
+from tiny_llm_rl.bandit import BanditConfig
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.runlog import plain
+
+pytestmark = pytest.mark.jax
+
+TOYS = "tests.rl.sweep_cells"
+
+
+def begun(path):
+    return (path / "begun").read_text().split()
+
+
+def test_64_cells_with_a_worker_killed_are_complete_and_none_is_done_twice(tmp_path):
+    import pyarrow.parquet as pq
+
+    grid = Grid("bandit", BanditConfig(), read_axes("bandit", ["seed=0..63"]))
+    told = []
+    out = tmp_path / "sweep"
+    statuses = sweep.run_sweep(
+        grid, out, workers=2, function=f"{TOYS}:toy", report=lambda name, status, done, total: told.append((name, done))
+    )
+    assert statuses == dict.fromkeys(grid.cells, "FINISHED")
+    sweep.save_table(out / "table.parquet", sweep.table(grid, sweep.rows(grid, out)))
+    found = pq.read_table(out / "table.parquet").to_pydict()
+    assert found["cell"] == list(grid.cells)
+    assert found["score"] == [seed**2 for seed in range(64)]  # complete, and none twice
+    assert found["config.seed"] == list(range(64))
+    assert sorted(name for name, _ in told) == sorted(grid.cells)
+    assert [done for _, done in told] == sorted(done for _, done in told)
+    assert told[-1][1] == 64
+    # The one whose worker was killed was begun twice, by two workers; every other one once.
+    counts = {name: len(begun(out / name)) for name in grid.cells}
+    assert counts == {name: 1 + (name == "seed=30") for name in grid.cells}
+    assert len(set(begun(out / "seed=30"))) == 2
+    for name in grid.cells:
+        with (out / "claims" / name).open() as journal:
+            happened = [event["event"] for event in _cells.events(journal)]
+        assert happened == ["claimed"] * counts[name] + ["ended"]
+    assert sweep.run_sweep(grid, out, function=f"{TOYS}:missing") == statuses  # all is done: no worker is started
+    grown = replace(grid, axes=read_axes("bandit", ["seed=0..65"]))
+    assert len(sweep.run_sweep(grown, out, workers=1, function=f"{TOYS}:toy")) == 66
+    assert {name: len(begun(out / name)) for name in grid.cells} == counts
+
+
+def test_a_claim_is_held_once(tmp_path):
+    """Two workers in turn, and a mutant: without the lock both have it."""
+    (tmp_path / "claims").mkdir()
+    with _cells.claimed(tmp_path, "a") as first, _cells.claimed(tmp_path, "a") as second:
+        assert first is not None
+        assert second is None
+    with _cells.claimed(tmp_path, "a") as third:
+        assert third is not None
+
+
+def test_without_its_lock_a_cell_would_be_done_twice(tmp_path, monkeypatch):
+    """The test above can fail: a mutant whose lock locks nothing begins a cell that another worker is in."""
+    (tmp_path / "claims").mkdir()
+    cells = {"seed=0": {"config": {"seed": 0}}}
+    board = {"function": f"{TOYS}:toy", "attempts": 3, "cells": cells}
+    (tmp_path / "cells.json").write_text(json.dumps(board))
+    with _cells.claimed(tmp_path, "seed=0"):
+        assert _cells.work(str(tmp_path), "s", "other") == 0
+        assert not (tmp_path / "seed=0").exists()
+        monkeypatch.setattr("fcntl.flock", lambda *arguments: None)
+        assert _cells.work(str(tmp_path), "s", "mutant") == 1
+
+
+def test_a_cell_that_raises_and_one_that_kills_cost_themselves_only(tmp_path):
+    cells = {str(seed): {"seed": seed} for seed in range(4)}
+    found = _cells.run_cells(tmp_path, f"{TOYS}:troubled", cells, Local(), workers=1, attempts=2)
+    assert found == {"0": "FINISHED", "1": _cells.FAILED, "2": _cells.LOST, "3": "FINISHED"}
+    assert len(begun(tmp_path / "1")) == 1
+    assert len(begun(tmp_path / "2")) == 2
+    with (tmp_path / "claims" / "1").open() as journal:
+        (event,) = [event for event in _cells.events(journal) if event["event"] == "failed"]
+    assert event["error"] == _cells.complaint(tmp_path, "1") == "ArithmeticError: one is odd"
+    assert _cells.complaint(tmp_path, "2") == ""
+    assert "Traceback" in event["trace"]
+    # A later call tries them again.
+    assert _cells.run_cells(tmp_path, f"{TOYS}:stopping", cells, Local(), workers=1) == dict.fromkeys(cells, "FINISHED")
+
+
+def test_workers_that_never_begin_are_reported(tmp_path):
+    def call():
+        return _cells.run_cells(tmp_path, "tests.rl.nowhere:toy", {"a": {}}, Local(), workers=1)
+
+    refused(ValueError, call, "without taking a cell", "exit status 1")
+
+
+class Inline:
+    """An executor whose workers run where they are started, at once."""
+
+    pause = 0.0
+
+    def start(self, work, folder, session, name):
+        work(str(folder), session, name)
+        return types.SimpleNamespace(ended=lambda: True, problem=lambda: "", stop=lambda: None)
+
+
+def test_a_cell_that_leaves_nothing_has_failed(tmp_path):
+    found = _cells.run_cells(tmp_path, f"{TOYS}:forgetful", {"a": {}}, Inline(), workers=1)
+    assert found == {"a": _cells.FAILED}
+    assert "left no summary.json" in _cells.complaint(tmp_path, "a")
+
+
+def test_a_summary_that_is_not_seen_yet_is_waited_for(tmp_path):
+    """What the cache of a network's file system hides: the claim says that the cell has ended."""
+    cells = {"a": {"config": {"seed": 3}}}
+    assert _cells.run_cells(tmp_path, f"{TOYS}:toy", cells, Inline(), workers=1) == {"a": "FINISHED"}
+    with (tmp_path / "claims" / "a").open() as journal:
+        session = _cells.events(journal)[0]["session"]
+    summary = tmp_path / "a" / "summary.json"
+    summary.rename(tmp_path / "hidden")
+    assert _cells.work(str(tmp_path), session, "other") == 0
+    board = _cells._Board(tmp_path, session, ["a"], 3)
+    assert board.free() == ([], [])
+    (tmp_path / "hidden").rename(summary)
+    assert board.look() == ["a"]
+
+
+def test_a_sweep_that_is_stopped_goes_on(tmp_path):
+    cells = {name: {"config": {"seed": k}} for k, name in enumerate("abcd")}
+    with pytest.raises(KeyboardInterrupt):
+        _cells.run_cells(tmp_path, f"{TOYS}:toy", cells, Local(), workers=1, stop=lambda: (tmp_path / "b").exists())
+    found = _cells.run_cells(tmp_path, f"{TOYS}:toy", cells, Local(), workers=1)
+    assert found == dict.fromkeys(cells, "FINISHED")
+    assert len(begun(tmp_path / "a")) == 1
+
+
+def test_what_is_wrong_is_refused_in_a_line(tmp_path):
+    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {"../x": {}}, Local()), "../x")
+    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {"claims": {}}, Local()), "claims")
+    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {}, Local(), workers=0), "workers", "0")
+    (tmp_path / "claims").mkdir(exist_ok=True)
+    with _cells.claimed(tmp_path, ".all"):
+        refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {}, Local()), "in use")
+    refused(ValueError, lambda: make_executor("kubernetes"), "kubernetes", "slurm")
+    refused(ValueError, lambda: make_executor("local", ["timeout_min=3"]), "timeout_min=3")
+    grid = Grid("bandit", BanditConfig(), (("seed", (0,)),))
+    other = tmp_path / "other"
+    sweep.run_sweep(grid, other, executor=Inline(), function=f"{TOYS}:toy")
+    refused(ValueError, lambda: sweep.run_sweep(replace(grid, base=BanditConfig(tau=1.0)), other), "another base")
+    refused(ValueError, lambda: sweep.run_sweep(replace(grid, axes=(("tau", (0.1,)),)), other), "over seed, not tau")
+    refused(ValueError, lambda: sweep.run_sweep(grid, tmp_path), "not empty")
+    bad = replace(grid, axes=(("tau", (0.1, -1.0)),))
+    refused(ValueError, lambda: sweep.run_sweep(bad, tmp_path / "bad"), "tau", "-1")
+    assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "texts", "fragments"),
+    [
+        ("train", ["taus=1"], ("taus", "learning_rate", "loss.FIELD")),
+        ("train", ["loss=1"], ("loss",)),
+        ("train", ["loss.clip=1"], ("clip", "clip_low")),
+        ("train", ["tau=much"], ("tau", "float", "much")),
+        ("train", ["batches=1.5"], ("batches", "int", "1.5")),
+        ("train", ["filter_groups=maybe"], ("filter_groups", "bool")),
+        ("train", ["difficulty=8"], ("difficulty", "JSON")),
+        ("train", ["tau=0.1,0.1"], ("tau", "once")),
+        ("train", ["tau=0.1", "tau=0.2"], ("tau", "once")),
+        ("train", ["seed=3..1"], ("seed", "have values")),
+        ("train", ["nowhere.json"], ("nowhere.json",)),
+        ("train", [], ("empty",)),
+        ("game", ["tau=1"], ("game", "bandit")),
+    ],
+)
+def test_grids_that_cannot_be_read_are_refused(kind, texts, fragments):
+    refused(ValueError, lambda: read_axes(kind, texts), *fragments)
+
+
+def test_grids_are_read_by_type(tmp_path):
+    file = tmp_path / "grid.json"
+    file.write_text('{"difficulty": [[2], [3, 4]], "tau": [1, 0.5], "loss.standardise": [true, null]}')
+    axes = read_axes("train", [str(file), "algorithm=grpo,gspo", "loss.clip_high=none,0.3", "filter_groups=true,false"])
+    assert axes == (
+        ("difficulty", ((2,), (3, 4))),
+        ("tau", (1.0, 0.5)),
+        ("loss.standardise", (True, None)),
+        ("algorithm", ("grpo", "gspo")),
+        ("loss.clip_high", (None, 0.3)),
+        ("filter_groups", (True, False)),
+    )
+    grid = Grid("train", TrainConfig(), axes)
+    assert len(grid.cells) == 64
+    first = next(iter(grid.cells))
+    assert first.startswith("difficulty=2,tau=1.0,loss.standardise=True,algorithm=grpo") or len(first) == 16
+    paths = Grid("train", TrainConfig(), read_axes("train", ["base=digit-sum,bases/a.safetensors"])).cells
+    assert next(iter(paths)) == "base=digit-sum"
+    assert all("/" not in name for name in paths)
+    assert read_settings("train", ["tau=0.5", "loss.level=2"]) == {"tau": 0.5, "loss.level": 2.0}
+    refused(ValueError, lambda: read_settings("train", ["tau"]), "set", "tau")
+
+
+@given(
+    tau=st.floats(1e-3, 10), prompts=st.integers(1, 64), clip=st.none() | st.floats(0, 1), sizes=st.lists(st.integers())
+)
+def test_configs_survive_their_json(tau, prompts, clip, sizes):
+    settings = {"tau": tau, "prompts": prompts, "minibatches": 1, "loss.clip_low": clip, "difficulty": tuple(sizes)}
+    config = overridden(TrainConfig(), settings)
+    assert config_of("train", json.loads(json.dumps(plain(config)))) == config
+
+
+def test_other_configs_are_refused():
+    refused(ValueError, lambda: config_of("train", {"taus": 1}), "taus", "tau")
+    refused(ValueError, lambda: config_of("train", {"loss": {"clip": 1}}), "loss", "clip")
+    refused(ValueError, lambda: config_of("bandit", {"tau": -1.0}), "tau", "-1")
+
+
+def test_columns_have_one_type_and_gaps_are_gaps(tmp_path):
+    grid = Grid("train", TrainConfig(), read_axes("train", ["loss.clip_low=none,0.2", "seed=0..1"]))
+    out = tmp_path / "x"
+    for k, name in enumerate(list(grid.cells)[:3]):
+        (out / name).mkdir(parents=True)
+        summary = {
+            "status": "FINISHED",
+            "batches": 2,
+            "evaluation": {"average": [0, 0.5, "inf"][k], "interval": [0, 1]},
+        }
+        (out / name / "summary.json").write_text(json.dumps(summary))
+        (out / name / "metrics.jsonl").write_text(
+            '{"batch": 0, "train_reward": 1}\n{"batch": 1, "train_reward": 0.5}\n'
+        )
+    found = sweep.table(grid, sweep.rows(grid, out, {list(grid.cells)[3]: _cells.LOST})).to_pydict()
+    assert found["status"] == ["FINISHED"] * 3 + [_cells.LOST]
+    assert found["evaluation.average"] == [0.0, 0.5, float("inf"), None]
+    assert found["evaluation.interval.1"] == [1, 1, 1, None]
+    assert found["last.train_reward"] == [0.5, 0.5, 0.5, None]
+    assert found["config.loss.clip_low"] == [None, None, 0.2, 0.2]
+    assert found["config.difficulty"] == ["[]"] * 4
+    assert sweep.rows(grid, out)[3]["status"] == sweep.OPEN
+
+
+def command(*arguments):
+    return _console.main(Sweep, "tiny-llm-rl", "", [str(argument) for argument in arguments])
+
+
+def test_the_command_leaves_a_table_and_a_figure(tmp_path, capsys):
+    """Real runs of bandits, in processes: the table holds what each run's own summary says."""
+    import pyarrow.parquet as pq
+
+    out = tmp_path / "b"
+    call = [
+        "--kind", "bandit", "--out", out, "--grid", "tau=0.3,0.5", "seed=0", "--workers", "1",
+        "--set", "actions=20", "batches=1", "algorithm=exact-mean", "--json",
+    ]  # fmt: skip
+    assert command(*call) == 0
+    said = json.loads(capsys.readouterr().out)
+    table = pq.read_table(out / "table.parquet")
+    about = json.loads(table.schema.metadata[b"sweep"])
+    assert about["axes"] == [["tau", [0.3, 0.5]], ["seed", [0]]]
+    for row in table.to_pylist():
+        summary = json.loads((out / row["cell"] / "summary.json").read_text())
+        assert row["end.success"] == summary["end"]["success"]
+        assert row["cell"] == f"tau={row['config.tau']},seed=0"
+    assert [group["cells"] for group in said["groups"]] == [1, 1]
+    assert said["files"] == [str(out / name) for name in ("table.parquet", "figure.pdf", "figure.png")]
+    assert (out / "figure.png").read_bytes()[:4] == b"\x89PNG"
+    before = (out / "table.parquet").read_bytes(), (out / "figure.pdf").read_bytes()
+    assert command(*call, "--collect", "--metric", "end.success", "--against", "tau", "seed") == 0
+    assert (out / "table.parquet").read_bytes() == before[0]
+    assert (out / "figure.pdf").read_bytes() != before[1]
+    capsys.readouterr()
+    for more, fragments in (
+        (["--metric", "succes"], ("metric", "succes", "end.success")),
+        (["--against", "rollouts"], ("against", "rollouts", "tau, seed")),
+        (["--executor", "clouds"], ("executor", "clouds")),
+        (["--set", "batches"], ("set", "NAME=VALUE")),
+        (["--collect", "--out", tmp_path / "no"], ("no sweep",)),
+    ):
+        assert command(*call, *more) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert all(fragment in err for fragment in fragments), err
+
+
+def test_the_command_says_what_failed(tmp_path, capsys, monkeypatch):
+    def some(grid, out, **options):
+        return dict.fromkeys(grid.cells, _cells.LOST)
+
+    monkeypatch.setattr(sweep, "run_sweep", some)
+    (tmp_path / "x").mkdir()
+    assert command("--out", tmp_path / "x", "--grid", "tau=0.1") == 1
+    assert "cell tau=0.1 is LOST" in capsys.readouterr().err
+    monkeypatch.setattr(sweep, "run_sweep", lambda *a, **b: (_ for _ in ()).throw(KeyboardInterrupt))
+    assert command("--out", tmp_path / "x", "--grid", "tau=0.1") == 130
+    assert "goes on" in capsys.readouterr().err
+
+
+def toy_rows(failed=False):
+    return [
+        {"config.tau": tau, "config.algorithm": name, "config.seed": seed, "x": None if failed and seed else tau + seed}
+        for tau in (0.1, 0.3, 1.0) for name in ("grpo", "gspo") for seed in (0, 1)
+    ]  # fmt: skip
+
+
+def test_figures_show_every_cell_and_the_means():
+    style = Style.of("icml2024")
+    canvas = draw(toy_rows(), "x", ("tau", "algorithm"), style)
+    (axes,) = canvas.axes
+    points, means = axes.lines[0::2], axes.lines[1::2]
+    assert [len(line.get_xdata()) for line in points] == [6, 6]
+    assert [line.get_ydata() for line in means] == [pytest.approx([0.6, 0.8, 1.5])] * 2
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["algorithm grpo", "algorithm gspo"]
+    assert axes.get_title(loc="left") == ""
+    names = draw(toy_rows(failed=True), "x", ("algorithm",), style).axes[0]
+    assert [text.get_text() for text in names.get_xticklabels()] == ["grpo", "gspo"]
+    assert names.get_title(loc="left") == "6 of 12 cells without a number"
+    assert names.get_legend() is None
+    with style.context():
+        canvas.draw_without_rendering()
+    assert_apart(canvas, [axes.xaxis.label, axes.yaxis.label, *axes.get_legend().get_texts()])
+    refused(ValueError, lambda: draw(toy_rows(), "x", (), style), "against")
+    refused(ValueError, lambda: draw(toy_rows(), "y", ("tau",), style), "metric", "'y'")
+    refused(ValueError, lambda: draw(toy_rows(), "x", ("rate",), style), "axis", "rate")
+
+
+class Job:
+    """What submitit gives back, as far as it is used here."""
+
+    def __init__(self, run):
+        self.failure, self.cancelled = None, False
+        try:
+            run()
+        except OSError as problem:
+            self.failure = problem
+
+    def done(self):
+        return True
+
+    def exception(self):
+        return self.failure
+
+    def cancel(self, check):
+        self.cancelled = True
+
+
+def stand_in(refusal=None):
+    class AutoExecutor:
+        def __init__(self, folder, cluster):
+            self.asked = {"folder": folder, "cluster": cluster}
+
+        def update_parameters(self, **parameters):
+            if refusal:
+                raise NameError(refusal)
+            self.asked |= parameters
+
+        def submit(self, function, *arguments):
+            return Job(lambda: function(*arguments))
+
+    return types.SimpleNamespace(AutoExecutor=AutoExecutor, __spec__=True)
+
+
+def test_jobs_of_submitit_do_the_same(tmp_path, monkeypatch):
+    """Against a stand-in for the package; `make test-extras` has the real one."""
+    monkeypatch.setitem(sys.modules, "submitit", stand_in())
+    executor = make_executor("slurm", ["timeout_min=60", "slurm_partition=gpu"])
+    assert executor == Submitit("slurm", {"timeout_min": 60, "slurm_partition": "gpu"})
+    cells = {name: {"config": {"seed": k}} for k, name in enumerate("abc")}
+    quick = replace(executor, pause=0.0)
+    assert set(_cells.run_cells(tmp_path, f"{TOYS}:toy", cells, quick).values()) == {"FINISHED"}
+    job = quick.start(_cells.work, tmp_path, "s", "w")
+    job.stop()
+    assert job.job.cancelled
+    assert job.problem() == ""
+    assert "nowhere" in quick.start(_cells.work, tmp_path / "nowhere", "s", "w").problem()
+    refused(ValueError, lambda: make_executor("slurm", ["hours"]), "hours", "NAME=VALUE")
+    monkeypatch.setitem(sys.modules, "submitit", stand_in("unknown slurm_hours"))
+    refused(ValueError, lambda: executor.start(_cells.work, tmp_path, "s", "w"), "slurm_hours", "local")
+
+
+def test_without_submitit_its_executors_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr("pmdtheory._executors.find_spec", lambda name: None)
+    for name in ("submitit", "slurm"):
+        refused(ValueError, lambda name=name: make_executor(name), name, "pip install submitit")
+
+
+def test_the_environment_of_workers_is_theirs_alone(tmp_path):
+    before = dict(os.environ)
+    assert sweep.local().environment["XLA_FLAGS"].endswith(sweep.ONE_THREAD)
+    assert dict(os.environ) == before

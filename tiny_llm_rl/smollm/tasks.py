@@ -1,0 +1,137 @@
+"""Questions for a chat model: arithmetic in words, and any other task behind the chat template."""
+
+import re
+from typing import Final
+
+import numpy as np
+
+from tiny_llm_rl._checks import choice, shown, whole
+from tiny_llm_rl.tasks import Task
+from tiny_llm_rl.tasks import make as make_plain
+
+__all__ = ["OPERATIONS", "ChatArithmetic", "Templated", "last_integer", "make"]
+
+OPERATIONS: Final = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
+
+
+def last_integer(text: str) -> int | None:
+    """The last integer of a text, where digits may be grouped by commas; None where there is none.
+
+    >>> last_integer("2 + 3 = 5, so the answer is 1,005.")
+    1005
+    """
+    found = re.findall(r"-?\d{1,3}(?:,\d{3})+(?!\d)|-?\d+", text)
+    return int(found[-1].replace(",", "")) if found else None
+
+
+class ChatArithmetic(Task):
+    """Sums, differences or products of two numbers, asked in words; the last integer of the response counts.
+
+    Args:
+        difficulty: digits of the two numbers, drawn from these.
+        operations: letters of `OPERATIONS`.
+        prompt_slots: tokens of a question in the template.
+        response_slots: tokens of a response, the one that ends it included.
+
+    Raises:
+        ValueError: for digits out of range or an unknown operation.
+
+    >>> ChatArithmetic().reward("What is 2 + 3? Answer with the number only.", "2 + 3 = 5")
+    1.0
+    """
+
+    def __init__(
+        self,
+        difficulty: tuple[int, ...] = (1, 2),
+        *,
+        operations: str = "+-",
+        prompt_slots: int = 64,
+        response_slots: int = 24,
+    ) -> None:
+        """Check the sizes."""
+        for digits in difficulty:
+            whole("difficulty", digits, "digits of the numbers, for instance 1 and 2", most=9)
+        for operation in operations:
+            choice("operations", operation, OPERATIONS)
+        if not difficulty or not operations:
+            raise ValueError("difficulty and operations must not be empty; take digits 1 and 2, operations +-")
+        self.name = "chat-arithmetic"
+        self.alphabet = ""
+        self.difficulty, self.operations = difficulty, operations
+        self.prompt_slots = whole("prompt_slots", prompt_slots, "64 hold the template and a question")
+        self.response_slots = whole("response_slots", response_slots, "24 hold a sentence", least=2)
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A question; numbers of d digits are uniform on [0, 10^d)."""
+        a, b = (int(rng.integers(10 ** int(rng.choice(self.difficulty)))) for _ in range(2))
+        operation = self.operations[int(rng.integers(len(self.operations)))]
+        return f"What is {a} {operation} {b}? Answer with the number only."
+
+    def _right(self, prompt: str) -> int:
+        parts = re.fullmatch(r"What is (\d+) ([-+*]) (\d+)\? Answer with the number only\.", prompt)
+        if parts is None:
+            raise ValueError(f"prompt {shown(prompt)} is no question of this task; take one that it drew")
+        return int(OPERATIONS[parts[2]](int(parts[1]), int(parts[3])))
+
+    def demonstration(self, prompt: str, rng: np.random.Generator, wrong: float = 0.0) -> str:
+        """The number, or one beside it."""
+        return str(self._right(prompt) + (int(rng.integers(1, 3)) if rng.random() < wrong else 0))
+
+    def reward(self, prompt: str, response: str) -> float:
+        """1 where the last integer of the response is the answer."""
+        return float(last_integer(response) == self._right(prompt))
+
+    def answer(self, response: str) -> str:
+        """The last integer."""
+        found = last_integer(response)
+        return "" if found is None else str(found)
+
+
+class Templated(Task):
+    """Another task with room for the template; its verifier sees the response without spaces around it.
+
+    Args:
+        plain: the task.
+        template: tokens that the template adds to a question.
+    """
+
+    def __init__(self, plain: Task, template: int = 48) -> None:
+        """Take over names and sizes; a token is a character at least."""
+        self.plain = plain
+        self.name, self.alphabet = f"chat-{plain.name}", plain.alphabet
+        self.prompt_slots = plain.prompt_slots + whole("template", template, "48 hold SmolLM2's")
+        self.response_slots = plain.response_slots
+
+    def draw(self, rng: np.random.Generator) -> str:
+        """A prompt of the plain task."""
+        return self.plain.draw(rng)
+
+    def demonstration(self, prompt: str, rng: np.random.Generator, wrong: float = 0.0) -> str:
+        """That of the plain task."""
+        return self.plain.demonstration(prompt, rng, wrong)
+
+    def reward(self, prompt: str, response: str) -> float:
+        """What the plain task says of the stripped response."""
+        return self.plain.reward(prompt, response.strip())
+
+    def answer(self, response: str) -> str:
+        """Of the plain task."""
+        return self.plain.answer(response.strip())
+
+
+def make(name: str, difficulty: tuple[int, ...] = ()) -> Task:
+    """The task of a name.
+
+    Args:
+        name: "chat-arithmetic", or the name of any other task, for instance "gym:chain_sum".
+        difficulty: the sizes that the task draws from; empty takes its own.
+
+    Raises:
+        ValueError: for an unknown name or sizes out of range.
+
+    >>> make("digit-sum").name
+    'chat-digit-sum'
+    """
+    if name == "chat-arithmetic":
+        return ChatArithmetic(difficulty) if difficulty else ChatArithmetic()
+    return Templated(make_plain(name, difficulty))
