@@ -16,7 +16,7 @@ class Hunt:
     """Search for laws on which statements are false, shrink them to readable ones, and decide those exactly.
 
     A statement holds for every number of actions, every law and every tau, or it does not: docs/hunt.md lists them with
-    what is known. Where no counterexample is found, boxes prove what they can. Examples: `pmdtheory hunt tau-KL`,
+    what is known. Where no counterexample is found, boxes prove what they can. Example: `pmdtheory hunt tau-KL`,
     `pmdtheory hunt C22 --instances 1000000`, `pmdtheory hunt --out hunt.json`. Ctrl-C keeps what was found. Exit
     status 1 when a finding contradicts what is known: a proved statement refuted, or a false one that survived.
     """

@@ -20,7 +20,7 @@ class Prove:
     """Derive claims in sympy and decide every step, or prove inequalities over whole boxes of laws.
 
     A claim such as C5 is derived. A statement such as C8-KL is proved over its box (docs/boxes.md lists them); --boxes
-    takes all those of a claim. Examples: `pmdtheory prove C5 --latex`, `pmdtheory prove C8-KL --certificate c8.json`,
+    takes all those of a claim. Example: `pmdtheory prove C5 --latex`, `pmdtheory prove C8-KL --certificate c8.json`,
     `pmdtheory prove --recheck c8.json`. Exit status 1 when a step is not decided, a box stays unproved, or a
     certificate does not pass.
     """

@@ -24,7 +24,7 @@ from pmdtheory.claims import CLAIMS
 from tests.tolerances import REFERENCE
 
 LAW = ["--policy", "0.7", "0.2", "0.1", "--reward", "0", "0", "1", "--tau", "0.1"]
-COMMANDS = ("verify", "figures", "update", "claims", "variants", "prove")
+COMMANDS = ("verify", "figures", "update", "claims", "variants", "prove", "hunt", "diagnose", "calibrate")
 
 
 @pytest.fixture
