@@ -25,7 +25,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "gspo": {"color": SKY, "linestyle": "-", "linewidth": 1.1, "marker": "s", "markevery": 5},
 }  # fmt: skip
 
-__all__ = ["LOOKS", "arms_of", "curve", "labelled", "swept", "trained"]
+__all__ = ["LOOKS", "arms_of", "curve", "labelled", "stored_of", "swept", "trained"]
 
 
 def trained(preset: str, curves: Sequence[str]) -> Arrays:
@@ -37,6 +37,14 @@ def trained(preset: str, curves: Sequence[str]) -> Arrays:
     experiments.run(chosen, out)
     base = verdicts.base_accuracy(chosen)
     return {**experiments.collected(chosen, out, curves), "base": np.array([base["accuracy"], *base["interval"]])}
+
+
+def stored_of(curves: Sequence[str]) -> dict[str, str]:
+    """The arrays of `trained`, for a figure's record."""
+    ends = ("accuracy", "accuracy_low", "accuracy_high", "eval_length", "eval_entropy", "finished")
+    return {
+        **dict.fromkeys(curves, "[R, S, B]"), **dict.fromkeys(ends, "[R, S]"), "base": "[3], accuracy and its interval"
+    }  # fmt: skip
 
 
 def arms_of(name: str) -> dict[str, Any]:

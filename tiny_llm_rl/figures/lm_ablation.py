@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,12 +61,7 @@ FIGURE = Figure(
     exact step (C1), is about the same. a: held-out accuracy after the last batch; band: the base. b: KL between the
     policies before and after a batch, mean over the batches.""",
     config={"preset": "cpu-ablation"},
-    arrays={
-        **dict.fromkeys(("train_reward", "kl_old_new"), "[R, S, B]"),
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
-        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
-        "base": "[3], accuracy and its interval",
-    },
+    arrays=stored_of(("train_reward", "kl_old_new")),
     compute=compute,
     draw=draw,
     expensive=True,

@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,12 +88,7 @@ FIGURE = Figure(
     last batch, every seed, with the mean; the band is the base's interval. PMD-part meets what C12 and C16 say of few
     rollouts at a low pass rate.""",
     config=arms_of("cpu-full"),
-    arrays={
-        **{name: "[R, S, B]" for name, _, _ in PANELS},
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
-        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
-        "base": "[3], accuracy and its interval",
-    },
+    arrays=stored_of([name for name, _, _ in PANELS]),
     compute=compute,
     draw=draw,
     expensive=True,

@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, labelled, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, labelled, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -63,12 +63,7 @@ FIGURE = Figure(
     mean and range over the seeds. d: accuracy on 1,024 held-out prompts at the end, every seed, with the mean; band:
     the base. PMD-part meets what theory says of few rollouts at a low pass rate (C16).""",
     config={"preset": "cpu-long", **arms_of("cpu-long")},
-    arrays={
-        **{name: "[R, S, B]" for name, _, _ in PANELS},
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
-        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
-        "base": "[3], accuracy and its interval",
-    },
+    arrays=stored_of([name for name, _, _ in PANELS]),
     compute=compute,
     draw=draw,
     expensive=True,

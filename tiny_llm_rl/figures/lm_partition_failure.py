@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import swept, trained
+from tiny_llm_rl.figures._lm_runs import stored_of, swept, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -46,12 +46,7 @@ FIGURE = Figure(
         "rows": ["mean", "part"],
         "row_titles": ["PMD-mean", "PMD-part"],
     },
-    arrays={
-        **dict.fromkeys(CURVES, "[R, S, B]"),
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
-        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
-        "base": "[3], accuracy and its interval",
-    },
+    arrays=stored_of(CURVES),
     compute=compute,
     draw=draw,
     expensive=True,

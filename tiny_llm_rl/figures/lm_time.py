@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -68,12 +68,7 @@ FIGURE = Figure(
     accelerator, where decoding waits for memory, it saves most of the time. That PMD-mean stays near its
     fresh-rollout accuracy when batches grow (C4, C15) is what would be traded for that time.""",
     config={"preset": "cpu-stability", "arms": arms_of("cpu-stability")["arms"]},
-    arrays={
-        **dict.fromkeys(("train_reward", "cpu_seconds"), "[R, S, B]"),
-        **dict.fromkeys(("accuracy", "accuracy_low", "accuracy_high", "finished"), "[R, S]"),
-        **dict.fromkeys(("eval_length", "eval_entropy"), "[R, S]"),
-        "base": "[3], accuracy and its interval",
-    },
+    arrays=stored_of(("train_reward", "cpu_seconds")),
     compute=compute,
     draw=draw,
     expensive=True,
