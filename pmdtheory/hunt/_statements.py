@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from pmdtheory._ids import chosen, named
 from pmdtheory.hunt import _bounds, _known
 from pmdtheory.hunt._collapsed import decided
 from pmdtheory.hunt._statement import Statement, Witness
@@ -168,12 +169,7 @@ def statement(name: str) -> Statement:
     >>> statement("TAU-kl").verdict
     'refuted'
     """
-    if not isinstance(name, str):
-        raise TypeError(f"statement must be an id such as 'tau-KL', got {name!r}; choose from {', '.join(STATEMENTS)}")
-    known = {one.upper(): one for one in STATEMENTS}
-    if name.upper() not in known:
-        raise ValueError(f"statement {name!r} does not exist; choose from {', '.join(STATEMENTS)}")
-    return STATEMENTS[known[name.upper()]]
+    return named(name, STATEMENTS, "tau-KL")
 
 
 def select(names: Sequence[str]) -> list[Statement]:
@@ -194,8 +190,4 @@ def select(names: Sequence[str]) -> list[Statement]:
     >>> [one.id for one in select(["C13"])]
     ['C13-top']
     """
-    wanted: set[str] = set()
-    for name in names:
-        of_claim = {one.id for one in _ALL if isinstance(name, str) and one.claim == name.upper()}
-        wanted |= of_claim or {statement(name).id}
-    return [one for one in _ALL if not names or one.id in wanted]
+    return chosen(names, STATEMENTS, "tau-KL")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
+from pmdtheory._ids import chosen, named
 from pmdtheory.proof._statement import Statement
 from pmdtheory.proof.binary import STATEMENTS as BINARY
 from pmdtheory.proof.three_level import STATEMENTS as TERNARY
@@ -31,12 +32,7 @@ def statement(name: str) -> Statement:
     >>> statement("c8-kl").coordinates
     ('p', 'u')
     """
-    if not isinstance(name, str):
-        raise TypeError(f"statement must be an id such as 'C8-KL', got {name!r}; choose from {', '.join(STATEMENTS)}")
-    known = {one.upper(): one for one in STATEMENTS}
-    if name.upper() not in known:
-        raise ValueError(f"statement {name!r} does not exist; choose from {', '.join(STATEMENTS)}")
-    return STATEMENTS[known[name.upper()]]
+    return named(name, STATEMENTS, "C8-KL")
 
 
 def select(names: Sequence[str]) -> list[Statement]:
@@ -57,11 +53,4 @@ def select(names: Sequence[str]) -> list[Statement]:
     >>> [one.id for one in select(["C7-3", "C9"])]
     ['C7-3', 'C9-contraction', 'C9-fraction', 'C9-minimum']
     """
-    claims = {one.claim for one in STATEMENTS.values()}
-    wanted: set[str] = set()
-    for name in names:
-        if isinstance(name, str) and name.upper() in claims:
-            wanted |= {one.id for one in STATEMENTS.values() if one.claim == name.upper()}
-        else:
-            wanted.add(statement(name).id)
-    return [one for one in STATEMENTS.values() if not names or one.id in wanted]
+    return chosen(names, STATEMENTS, "C8-KL")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pmdtheory._checks import FloatArray
-from pmdtheory.figures._record import Arrays, Config
+from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import BLACK, GREEN, LIMIT, MEAN, ORANGE, SKY, VERMILLION, Style
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "gspo": {"color": SKY, "linestyle": "-", "linewidth": 1.1, "marker": "s", "markevery": 5},
 }  # fmt: skip
 
-__all__ = ["LOOKS", "arms_of", "curve", "labelled", "stored_of", "swept", "trained"]
+__all__ = ["LOOKS", "accuracies", "arms_of", "curve", "labelled", "stored_of", "sweep", "trained"]
 
 
 def trained(preset: str, curves: Sequence[str]) -> Arrays:
@@ -72,6 +72,24 @@ def curve(ax: "Axes", values: FloatArray, look: dict[str, Any]) -> None:
     )  # fmt: skip
 
 
+def _base(ax: "Axes", data: Arrays) -> None:
+    """The accuracy of the base, with its interval."""
+    base, low, high = data["base"]
+    ax.axhspan(low, high, color="0.85", linewidth=0.0)
+    ax.axhline(base, **LIMIT)
+
+
+def accuracies(ax: "Axes", data: Arrays, arms: Sequence[str]) -> None:
+    """Held-out accuracy of every seed, and the mean, an arm after the other."""
+    _base(ax, data)
+    for index, (arm, values) in enumerate(zip(arms, data["accuracy"], strict=True)):
+        colour = LOOKS[arm]["color"]
+        ax.plot(np.full(values.size, index), values, "o", color=colour, markerfacecolor="white")
+        ax.plot([index - 0.25, index + 0.25], [np.nanmean(values)] * 2, color=colour, linewidth=1.5)
+    ax.set_xticks(range(len(arms)), arms)
+    ax.set_ylim(bottom=0)
+
+
 def labelled(ax: "Axes") -> None:
     """Numbers on a logarithmic vertical axis: at 1, 2 and 5 where it spans few decades, at decades otherwise."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
@@ -81,6 +99,29 @@ def labelled(ax: "Axes") -> None:
         ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def sweep(
+    name: str,
+    title: str,
+    caption: str,
+    *,
+    config: Config,
+    curves: Sequence[str],
+    panels: Sequence[tuple[str, str, str]],
+    label: str,
+) -> Figure:
+    """The figure of a preset that is a grid; `config` names it, and the other arguments are those of `swept`."""
+    return Figure(
+        name=name,
+        title=title,
+        caption=caption,
+        config=config,
+        arrays=stored_of(curves),
+        compute=lambda given: trained(given["preset"], curves),
+        draw=lambda data, style: swept(data, style, config, panels, label),
+        expensive=True,
+    )
 
 
 def swept(
@@ -122,9 +163,7 @@ def swept(
         else:
             ax.set_ylim(0, 1.06 * ax.dataLim.y1)
         if name == "accuracy":
-            base, low, high = data["base"]
-            ax.axhspan(low, high, color="0.85", linewidth=0.0)
-            ax.axhline(base, **LIMIT)
+            _base(ax, data)
         style.title(ax, letter, title)
     for ax in axes[2:]:
         ax.set_xlabel(label)

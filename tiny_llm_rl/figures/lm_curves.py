@@ -1,15 +1,12 @@
 """Training curves of the small language model: what each algorithm does to the policy, batch by batch."""
 
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, stored_of, trained
+from pmdtheory.figures._style import Style
+from tiny_llm_rl.figures._lm_runs import LOOKS, accuracies, arms_of, curve, stored_of, trained
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 # Name of the record, title of the panel, scale of its axis.
@@ -53,7 +50,9 @@ def draw(data: Arrays, style: Style) -> "Canvas":
         ax.set_xlim(left=0)
     for ax in axes[10:12]:
         ax.set_xlabel("batch")
-    _accuracies(axes[12], data, arms, style)
+    accuracies(axes[12], data, arms)
+    axes[12].set_xticks(range(len(arms)), arms, rotation=30, ha="right")
+    style.title(axes[12], "m", "held-out accuracy")
     axes[13].axis("off")
     handles, labels = [], []
     for arm, title in zip(arms, FIGURE.config["titles"], strict=True):
@@ -62,19 +61,6 @@ def draw(data: Arrays, style: Style) -> "Canvas":
         labels.append({"part": title, "part-tuned": "PMD-part, tuned"}.get(arm, title.partition(",")[0]))
     axes[13].legend(handles, labels, loc="center left")
     return canvas
-
-
-def _accuracies(ax: "Axes", data: Arrays, arms: Any, style: Style) -> None:
-    base, low, high = data["base"]
-    ax.axhspan(low, high, color="0.85", linewidth=0.0)
-    ax.axhline(base, **LIMIT)
-    for index, (arm, values) in enumerate(zip(arms, data["accuracy"], strict=True)):
-        ax.plot(np.full(values.size, index), values, color=LOOKS[arm]["color"], marker="o", linestyle="none",
-                markerfacecolor="white")  # fmt: skip
-        ax.plot([index - 0.25, index + 0.25], [np.nanmean(values)] * 2, color=LOOKS[arm]["color"], linewidth=1.5)
-    ax.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
-    ax.set_ylim(bottom=0)
-    style.title(ax, "m", "held-out accuracy")
 
 
 FIGURE = Figure(

@@ -1,13 +1,6 @@
 """Learning rates up to where each algorithm breaks."""
 
-from typing import TYPE_CHECKING
-
-from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import stored_of, swept, trained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from tiny_llm_rl.figures._lm_runs import sweep
 
 CURVES = ("train_reward", "kl_old_new", "largest_log_ratio")
 PANELS = (
@@ -19,18 +12,7 @@ PANELS = (
 
 __all__ = ["FIGURE"]
 
-
-def compute(config: Config) -> Arrays:
-    """Every run's numbers."""
-    return trained(config["preset"], CURVES)
-
-
-def draw(data: Arrays, style: Style) -> "Canvas":
-    """Four panels against the setting."""
-    return swept(data, style, FIGURE.config, PANELS, "learning rate")
-
-
-FIGURE = Figure(
+FIGURE = sweep(
     name="lm_drift",
     title="Learning rate and drift of the small language model",
     caption=r"""Five arms after 16,384 rollouts of the small language model (8 batches of 2,048, 16 updates each) over
@@ -45,8 +27,7 @@ FIGURE = Figure(
         "rows": ["mean", "mean3", "none", "grpo", "gspo"],
         "row_titles": ["PMD-mean, $\\tau=.1$", "PMD-mean, $\\tau=.3$", "no regulariser", "GRPO", "GSPO"],
     },
-    arrays=stored_of(CURVES),
-    compute=compute,
-    draw=draw,
-    expensive=True,
+    curves=CURVES,
+    panels=PANELS,
+    label="learning rate",
 )

@@ -2,11 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, curve, labelled, stored_of, trained
+from pmdtheory.figures._style import Style
+from tiny_llm_rl.figures._lm_runs import LOOKS, accuracies, arms_of, curve, labelled, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -39,15 +37,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
             ax.set_ylim(bottom=0)
         style.title(ax, letter, title)
         ax.set_xlabel("batch")
-    base, low, high = data["base"]
-    axes[3].axhspan(low, high, color="0.85", linewidth=0.0)
-    axes[3].axhline(base, **LIMIT)
-    for index, (arm, values) in enumerate(zip(arms, data["accuracy"], strict=True)):
-        colour = LOOKS[arm]["color"]
-        axes[3].plot(np.full(values.size, index), values, "o", color=colour, markerfacecolor="white")
-        axes[3].plot([index - 0.25, index + 0.25], [np.nanmean(values)] * 2, color=colour, linewidth=1.5)
-    axes[3].set_xticks(range(len(arms)), arms)
-    axes[3].set_ylim(bottom=0)
+    accuracies(axes[3], data, arms)
     style.title(axes[3], "d", "held-out accuracy")
     handles = [axes[3].plot([], [], **LOOKS[arm])[0] for arm in arms]
     canvas.legend(handles, FIGURE.config["titles"], loc="outside upper center", ncols=2)

@@ -1,13 +1,6 @@
 """PMD-mean and PMD-part of the language model over the number of rollouts of a prompt."""
 
-from typing import TYPE_CHECKING
-
-from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import stored_of, swept, trained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from tiny_llm_rl.figures._lm_runs import sweep
 
 CURVES = ("train_reward", "kl_old_new", "largest_log_ratio", "signal_size")
 PANELS = (
@@ -19,18 +12,7 @@ PANELS = (
 
 __all__ = ["FIGURE"]
 
-
-def compute(config: Config) -> Arrays:
-    """Every run's numbers."""
-    return trained(config["preset"], CURVES)
-
-
-def draw(data: Arrays, style: Style) -> "Canvas":
-    """Four panels against the setting."""
-    return swept(data, style, FIGURE.config, PANELS, "rollouts of a prompt")
-
-
-FIGURE = Figure(
+FIGURE = sweep(
     name="lm_partition_failure",
     title="The partition baseline of a language model over the rollouts of a prompt",
     caption=r"""PMD-mean and PMD-part with $\tau = .1$ after 16,384 rollouts of the small language model, over the
@@ -46,8 +28,7 @@ FIGURE = Figure(
         "rows": ["mean", "part"],
         "row_titles": ["PMD-mean", "PMD-part"],
     },
-    arrays=stored_of(CURVES),
-    compute=compute,
-    draw=draw,
-    expensive=True,
+    curves=CURVES,
+    panels=PANELS,
+    label="rollouts of a prompt",
 )

@@ -1,13 +1,6 @@
 """Staleness: one to 64 updates on each batch of rollouts, at the same number of rollouts and updates."""
 
-from typing import TYPE_CHECKING
-
-from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import stored_of, swept, trained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from tiny_llm_rl.figures._lm_runs import sweep
 
 CURVES = ("train_reward", "kl_old_new", "largest_log_ratio", "cpu_seconds")
 PANELS = (
@@ -19,18 +12,7 @@ PANELS = (
 
 __all__ = ["FIGURE"]
 
-
-def compute(config: Config) -> Arrays:
-    """Every run's numbers."""
-    return trained(config["preset"], CURVES)
-
-
-def draw(data: Arrays, style: Style) -> "Canvas":
-    """Four panels against the setting."""
-    return swept(data, style, FIGURE.config, PANELS, "updates a batch")
-
-
-FIGURE = Figure(
+FIGURE = sweep(
     name="lm_stability",
     title="Staleness of the small language model's rollouts",
     caption=r"""Five algorithms on 16,384 rollouts of the small language model, taken in 128 batches of 128 with one
@@ -46,8 +28,7 @@ FIGURE = Figure(
         "rows": ["mean", "part", "none", "grpo", "gspo"],
         "row_titles": ["PMD-mean, $\\tau=.1$", "PMD-part, $\\tau=.1$", "no regulariser", "GRPO", "GSPO"],
     },
-    arrays=stored_of(CURVES),
-    compute=compute,
-    draw=draw,
-    expensive=True,
+    curves=CURVES,
+    panels=PANELS,
+    label="updates a batch",
 )

@@ -1,13 +1,6 @@
 """PMD-mean and PMD-part of the language model over the regularisation strength."""
 
-from typing import TYPE_CHECKING
-
-from pmdtheory.figures._record import Arrays, Config, Figure
-from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import stored_of, swept, trained
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure as Canvas
+from tiny_llm_rl.figures._lm_runs import sweep
 
 CURVES = ("train_reward", "kl_old_new", "largest_log_ratio")
 PANELS = (
@@ -19,18 +12,7 @@ PANELS = (
 
 __all__ = ["FIGURE"]
 
-
-def compute(config: Config) -> Arrays:
-    """Every run's numbers."""
-    return trained(config["preset"], CURVES)
-
-
-def draw(data: Arrays, style: Style) -> "Canvas":
-    """Four panels against the setting."""
-    return swept(data, style, FIGURE.config, PANELS, "$\\tau$")
-
-
-FIGURE = Figure(
+FIGURE = sweep(
     name="lm_tau",
     title="Regularisation strength on the small language model",
     caption=r"""PMD-mean and PMD-part after 16,384 rollouts of the small language model (8 batches of 256 prompts with
@@ -44,8 +26,7 @@ FIGURE = Figure(
         "rows": ["mean", "part"],
         "row_titles": ["PMD-mean", "PMD-part"],
     },
-    arrays=stored_of(CURVES),
-    compute=compute,
-    draw=draw,
-    expensive=True,
+    curves=CURVES,
+    panels=PANELS,
+    label="$\\tau$",
 )
