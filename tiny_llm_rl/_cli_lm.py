@@ -3,6 +3,8 @@
 import json
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,19 @@ from tiny_llm_rl.pretrain import PretrainConfig
 from tiny_llm_rl.runlog import SCHEMA, plain
 
 __all__ = ["Pretrain", "Reproduce", "Results", "Sample", "Train"]
+
+
+@contextmanager
+def _pretraining(config: PretrainConfig) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """A bar for the records of `pretrain`."""
+    with progress("pretrain", config.clean_steps + config.careless_steps) as advance:
+
+        def watch(record: dict[str, Any]) -> None:
+            done = record["step"] + (config.clean_steps if record["phase"] == "careless" else 0)
+            rate = f", pass rate {record['pass_rate']:.3f}" if "pass_rate" in record else ""
+            advance(f"{record['phase']}, loss {record['loss']:.3f}{rate}", done)
+
+        yield watch
 
 
 @dataclass(frozen=True)
@@ -41,14 +56,7 @@ class Pretrain:
             raise ValueError(f"out must end in .safetensors, got {str(self.out)!r}; name the file base.safetensors")
         if not self.out.parent.is_dir():
             raise ValueError(f"out={str(self.out)!r} has no folder; make {str(self.out.parent)!r} first")
-        total = self.config.clean_steps + self.config.careless_steps
-        with progress("pretrain", total) as advance:
-
-            def watch(record: dict[str, Any]) -> None:
-                done = record["step"] + (self.config.clean_steps if record["phase"] == "careless" else 0)
-                rate = f", pass rate {record['pass_rate']:.3f}" if "pass_rate" in record else ""
-                advance(f"{record['phase']}, loss {record['loss']:.3f}{rate}", done)
-
+        with _pretraining(self.config) as watch:
             model, record = pretrain(self.config, watch)
         save_model(self.out, model, {name: value for name, value in record.items() if name != "seconds"})
         if self.json:
@@ -223,12 +231,16 @@ class Reproduce:
 
         chosen = presets.preset(self.preset)
         out = self.out or Path("runs") / self.preset
+        base = None
+        if chosen.pretrain is not None:
+            with _pretraining(chosen.pretrain) as watch:
+                base = experiments.made_base(chosen, out, watch)
         with progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
             statuses = experiments.run(
                 chosen, out, processes=self.processes,
                 report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
             )  # fmt: skip
-        table = verdicts.table(chosen, experiments.collected(chosen, out, ()), experiments.made_base(chosen, out))
+        table = verdicts.table(chosen, experiments.collected(chosen, out, ()), base)
         if self.json:
             print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))
         else:

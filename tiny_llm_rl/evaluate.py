@@ -1,7 +1,9 @@
 r"""Evaluation on held-out prompts: Avg@k, Best@k and Maj@k, with bootstrap intervals over prompts."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +13,11 @@ from numpy.typing import NDArray
 
 from tiny_llm_rl._checks import whole
 from tiny_llm_rl.model import Transformer
-from tiny_llm_rl.rollout import sample
+from tiny_llm_rl.rollout import END_TOKEN, Rollouts, sample
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
 
-__all__ = ["Evaluation", "evaluate", "interval"]
+__all__ = ["Evaluation", "evaluate", "in_parts", "interval"]
 
 _ROWS = 2048  # sampled at once
 
@@ -65,6 +67,38 @@ class Evaluation:
     truncated: float
 
 
+def in_parts(
+    model: Transformer,
+    task: Task,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    key: Array,
+    *,
+    samples: int,
+    rows: int,
+    temperature: float = 1.0,
+) -> Iterator[tuple[int, list[list[str]], Rollouts]]:
+    """Responses to prompts, at most about `rows` of them sampled at once.
+
+    Yields:
+        The number of the part's first prompt, the responses to each of its prompts, and their `Rollouts` (NumPy).
+    """
+    given, lengths = tokenizer.rows(texts, task.prompt_slots)
+    at_once = max(1, min(len(texts), rows // samples))
+    for start in range(0, len(texts), at_once):
+        # The last part is filled up, so that all have one shape and nothing is compiled twice.
+        index = np.minimum(np.arange(start, start + at_once), len(texts) - 1)
+        found = sample(
+            model, jnp.asarray(given[index]), jnp.asarray(lengths[index]), jax.random.fold_in(key, start),
+            slots=task.response_slots, copies=samples, temperature=temperature,
+        )  # fmt: skip
+        count = min(at_once, len(texts) - start)
+        whole_part: Any = map(np.asarray, found)
+        kept = Rollouts(*[column[: count * samples] for column in whole_part])
+        said = tokenizer.texts(np.asarray(kept.tokens))
+        yield start, [said[i * samples : (i + 1) * samples] for i in range(count)], kept
+
+
 def evaluate(
     model: Transformer,
     task: Task,
@@ -106,30 +140,19 @@ def evaluate(
     whole("samples", samples, "take 1 for the mean reward alone")
     rng = np.random.default_rng([seed, 7])
     texts = [task.prompt(rng, evaluation=True) for _ in range(prompts)]
-    rows, lengths = tokenizer.rows(texts, task.prompt_slots)
-    at_once = max(1, _ROWS // samples)
     rewards = np.zeros((prompts, samples))
     majority = np.zeros(prompts)
     tokens = entropy = truncated = 0.0
-    for start in range(0, prompts, at_once):
-        part = slice(start, start + at_once)
-        # The last part is filled up, so that all have one shape and nothing is compiled twice.
-        index = np.minimum(np.arange(start, start + min(at_once, prompts)), prompts - 1)
-        found = sample(
-            model, jnp.asarray(rows[index]), jnp.asarray(lengths[index]), jax.random.fold_in(key, start),
-            slots=task.response_slots, copies=samples, temperature=temperature,
-        )  # fmt: skip
-        count = len(texts[part]) * samples
-        said = tokenizer.texts(np.asarray(found.tokens)[:count])
-        mask = np.asarray(found.mask)[:count]
-        tokens += float(mask.sum())
-        entropy += float(np.asarray(found.entropy)[:count].sum(dtype=np.float64))
-        truncated += float((mask.all(-1) & (np.asarray(found.tokens)[:count, -1] != 1)).sum())
-        for i, text in enumerate(texts[part]):
-            own = said[i * samples : (i + 1) * samples]
-            rewards[start + i] = [task.reward(text, response) for response in own]
+    for start, said, found in in_parts(
+        model, task, tokenizer, texts, key, samples=samples, temperature=temperature, rows=_ROWS
+    ):
+        tokens += float(found.mask.sum())
+        entropy += float(np.asarray(found.entropy).sum(dtype=np.float64))
+        truncated += float((found.mask.all(-1) & (found.tokens[:, -1] != END_TOKEN)).sum())
+        for i, own in enumerate(said, start):
+            rewards[i] = [task.reward(texts[i], response) for response in own]
             answers = [task.answer(response) for response in own]
-            majority[start + i] = rewards[start + i, answers.index(Counter(answers).most_common(1)[0][0])]
+            majority[i] = rewards[i, answers.index(Counter(answers).most_common(1)[0][0])]
     average, best = rewards.mean(-1), rewards.max(-1)
     return Evaluation(
         prompts,

@@ -10,14 +10,13 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tiny_llm_rl._checks import whole
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.evaluate import in_parts
 from tiny_llm_rl.model import Transformer
-from tiny_llm_rl.rollout import sample
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
 from tiny_llm_rl.train import Run, load_base, training_prompts
@@ -51,21 +50,14 @@ def pass_rates(
     True
     """
     whole("samples", samples, "64 give a standard error of .06 at most")
-    rows, lengths = tokenizer.rows(prompts, task.prompt_slots)
-    at_once = max(1, min(len(prompts), _ROWS // samples))
-    found = []
-    for start in range(0, len(prompts), at_once):
-        index = np.minimum(np.arange(start, start + at_once), len(prompts) - 1)  # one shape for all parts
-        out = sample(
-            model, jnp.asarray(rows[index]), jnp.asarray(lengths[index]),
-            jax.random.fold_in(jax.random.key(seed), start), slots=task.response_slots, copies=samples,
-        )  # fmt: skip
-        said = tokenizer.texts(np.asarray(out.tokens))
-        found += [
-            np.mean([task.reward(text, answer) for answer in said[i * samples : (i + 1) * samples]])
-            for i, text in enumerate(prompts[start : start + at_once])
+    parts = in_parts(model, task, tokenizer, prompts, jax.random.key(seed), samples=samples, rows=_ROWS)
+    return np.array(
+        [
+            np.mean([task.reward(prompts[i], response) for response in own])
+            for start, said, _ in parts
+            for i, own in enumerate(said, start)
         ]
-    return np.array(found)
+    )
 
 
 def measured_step(

@@ -18,7 +18,7 @@ FIGURE = sweep(
     caption=r"""Five arms after 16,384 rollouts of the small language model (8 batches of 2,048, 16 updates each) over
     the learning rate of Adam. Every seed, and the mean. a: accuracy on held-out prompts; band: the base. b: KL from
     the policy that sampled a batch to the one after it. c: largest log-ratio of a response of a batch. d: entropy at
-    the end. The exact step bounds the log-ratio of every response at a given $\tau$ (C7); a network under a large
+    the end. The exact step bounds the log-ratio of every response at a given $\tau$ (C1); a network under a large
     learning rate overshoots it. Runs whose log-ratio passed 1,000 nats stopped there and count with the policy
     before.""",
     config={
