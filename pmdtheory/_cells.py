@@ -302,4 +302,5 @@ def _supervise(
         # Looking costs a file for each open cell. Workers that an earlier call left behind may hold the rest: look at
         # their locks less often.
         pause = max(executor.pause, 2e-4 * len(board.open))
-        time.sleep(pause if live else 50 * executor.pause)
+        if board.open or live:
+            time.sleep(pause if live else 50 * executor.pause)

@@ -13,7 +13,9 @@ from typing import Any
 
 from pmdtheory.solution import SolveError
 
-__all__ = ["main", "progress", "rendered", "tabulated", "width", "write"]
+__all__ = ["WIDE", "main", "progress", "rendered", "tabulated", "width", "write"]
+
+WIDE = 140  # columns from which a table of many shows all of them
 
 
 def width() -> int:

@@ -18,91 +18,16 @@ from pmdtheory import _console, report
 from pmdtheory._cli_hunt import Hunt
 from pmdtheory._cli_prove import Prove
 from pmdtheory._cli_rollouts import Calibrate, Diagnose
-from pmdtheory._console import progress, rendered, width, write
+from pmdtheory._cli_verify import Verify
+from pmdtheory._console import WIDE, progress, rendered, width, write
 from pmdtheory._tables import read_problem
-from pmdtheory.claims import select
-from pmdtheory.claims._verify import SUBSAMPLE, verify
 from pmdtheory.problem import Problem
 from pmdtheory.solution import Solution, Status, Update
 from pmdtheory.update import baseline_update, kl_update, mean_update, mixed_update
 
 __all__ = ["main"]
 
-_TITLES = (
-    "claim",
-    "title",
-    "kind",
-    "cases",
-    "residual / tolerance",
-    "2nd opinions",
-    "mutant caught",
-    "time",
-    "verdict",
-)
 _ABOUT = "Exact policy mirror descent updates, claims about them that are checked, and figures."
-_WIDE = 140  # columns from which the whole table fits
-_NARROW = (0, 1, 4, 6, 8)  # what is shown in fewer
-
-
-@dataclass(frozen=True)
-class Verify:
-    """Check the claims on named and random instances, each next to a mutant that must fail.
-
-    Example: `pmdtheory verify C1 C4 --instances 1000`. Exit status 1 when a claim fails or a mutant survives.
-    """
-
-    claims: Positional[tuple[str, ...]] = ()
-    """Ids such as C4; all of them when none is given."""
-    instances: int = 200
-    """Cases per claim."""
-    seed: int = 0
-    """Of the random cases."""
-    rigorous: bool = False
-    """Also compare the updates in floating point with proven enclosures of them, on 50 cases or fewer."""
-    workers: int = 0
-    """Processes that share the cases in blocks, for very many; 0 checks them here, in one piece."""
-    json: bool = False
-    """Print JSON, and nothing else, to standard output."""
-
-    def run(self) -> int:
-        """Exit status 0 when everything holds, 1 otherwise."""
-        chosen = select(self.claims)
-        if self.workers:
-            from pmdtheory.claims._spread import spread
-
-            with progress("verify", None) as advance:
-                reports = spread(
-                    chosen, instances=self.instances, seed=self.seed, workers=self.workers, progress=advance
-                )
-        else:
-            with progress("verify", len(chosen) * max(self.instances, 0)) as advance:
-                reports = verify(
-                    chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
-                )
-        accuracy = []
-        if self.rigorous:
-            from pmdtheory import _cli_certify
-
-            accuracy = _cli_certify.compared(min(self.instances, SUBSAMPLE), self.seed)
-        if self.json:
-            text = report.verify_data(reports, self.instances, self.seed)
-            print(_cli_certify.with_comparison(text, accuracy) if self.rigorous else text)
-        else:
-            shown = range(len(_TITLES)) if width() >= _WIDE else _NARROW
-            table = Table(title=f"{self.instances} instances per claim, seed {self.seed}", title_justify="left")
-            for column in shown:
-                table.add_column(_TITLES[column], justify="right" if column in (3, 4, 5, 6, 7) else "left")
-            for row in report.verify_rows(reports):
-                table.add_row(*(row[column] for column in shown), style=None if row[-1] == "holds" else "bold red")
-            print(rendered(table), end="")
-            for found in reports:
-                for failure in found.failures[:5]:
-                    print(f"{found.claim.id} fails on {failure}")
-                if found.claim.id and not found.mutant_caught:
-                    print(f"{found.claim.id}: the mutant survives ({found.claim.mistake})")
-            if self.rigorous:
-                _cli_certify.print_comparison(accuracy)
-        return 0 if all(found.ok for found in reports) and all(row.holds for row in accuracy) else 1
 
 
 @dataclass(frozen=True)
@@ -305,7 +230,7 @@ class Variants:
         if self.json:
             print(variants_data(found, time.perf_counter() - start))
             return 0
-        shown = range(len(TITLES)) if width() >= _WIDE else (0, 1, 2, 4)
+        shown = range(len(TITLES)) if width() >= WIDE else (0, 1, 2, 4)
         table = Table(title=f"groups of {self.group_size}; tau in reward units", title_justify="left")
         for column in shown:
             table.add_column(TITLES[column])

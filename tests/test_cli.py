@@ -19,7 +19,7 @@ import pytest
 import tyro
 
 import pmdtheory as pmd
-from pmdtheory import claims, cli, figures, report
+from pmdtheory import _cli_verify, claims, cli, figures, report
 from pmdtheory.claims import CLAIMS
 from tests.tolerances import REFERENCE
 
@@ -159,6 +159,13 @@ VERIFY = {
     "half an instance": (["C4", "--instances", "2.5"], "instances", "2.5"),
     "negative seed": (["C4", "--seed", "-1", "--instances", "2"], "seed", "-1"),
     "unknown option": (["C4", "--bogus"], "--bogus"),
+    "blocks in one piece": (["C4", "--blocks", "there"], "blocks", "workers is 0", "--workers 2"),
+    "a job in one piece": (["C4", "--job", "timeout_min=9"], "job", "workers is 0"),
+    "slurm in one piece": (["C4", "--executor", "slurm"], "'slurm'", "--workers 2"),
+    "slurm without a folder": (["C4", "--workers", "2", "--executor", "slurm"], "'slurm'", "--blocks DIR"),
+    "unknown executor": (["C4", "--workers", "2", "--executor", "pbs"], "'pbs'", "choose one of local"),
+    "a job of no executor": (["C4", "--workers", "2", "--job", "timeout_min=9"], "'timeout_min=9'", "submitit"),
+    "negative workers": (["C4", "--workers", "-1"], "workers must be at least 1, got -1"),
 }
 
 
@@ -168,11 +175,26 @@ def test_verify_refuses(pmdtheory, wrong):
     refused(pmdtheory("verify", *arguments), *fragments)
 
 
+def test_blocks_that_are_kept_are_not_run_again(pmdtheory, tmp_path):
+    call = ("verify", "C4", "--instances", 6, "--workers", 1, "--blocks", "kept", "--json")
+    first, again = (strict(pmdtheory(*call)[1])["claims"][0] for _ in range(2))
+    assert first == again
+    assert (tmp_path / "kept" / "claims" / "C4-0-6").read_text().count("claimed") == 1
+
+
+def test_blocks_do_not_go_among_other_files(pmdtheory, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "draft.tex").write_text("x")
+    call = ("verify", "C4", "--instances", 6, "--workers", 1, "--blocks", "thesis")
+    refused(pmdtheory(*call), "blocks='thesis'", "give an empty directory")
+    assert sorted(path.name for path in (tmp_path / "thesis").iterdir()) == ["draft.tex"]
+
+
 def test_an_interrupt_is_exit_status_130(pmdtheory, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "verify", interrupted)
+    monkeypatch.setattr(_cli_verify, "verify", interrupted)
     status, out, err = pmdtheory("verify", "C4")
     assert (status, out) == (130, "")
     assert err == "pmdtheory: interrupted; nothing half-written was left\n"

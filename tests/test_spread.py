@@ -57,6 +57,14 @@ def test_processes_find_what_one_finds():
     assert timeless(found[0]) == timeless(alone)
 
 
+def test_nobody_waits_for_what_has_ended(tmp_path, monkeypatch):
+    slept = []
+    monkeypatch.setattr("pmdtheory._cells.time.sleep", slept.append)
+    monkeypatch.setattr(Inline, "pause", 60.0)
+    _spread.spread(select(["C4"]), instances=2, out=tmp_path, executor=Inline())
+    assert slept == [60.0]  # for the worker; none behind it
+
+
 def broken(given, path):
     if given["claim"] == "C1" and given["seed"] == 1:
         raise ArithmeticError("a block that raises")

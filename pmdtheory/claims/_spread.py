@@ -20,11 +20,12 @@ from pmdtheory._executors import Executor, Local
 from pmdtheory.claims._base import Certificate, Claim, Part
 from pmdtheory.claims._verify import Report, verify
 
-__all__ = ["BLOCK", "FUNCTION", "block_cell", "merged", "read_report", "spread", "written_report"]
+__all__ = ["BLOCK", "FUNCTION", "ONE_THREAD", "block_cell", "merged", "read_report", "spread", "written_report"]
 
 SCHEMA: Final = 1
 BLOCK: Final = 10_000  # instances of a block
 FUNCTION: Final = "pmdtheory.claims._spread:block_cell"
+ONE_THREAD: Final = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 _SEEDS: Final = 2**32  # blocks that a seed has before it meets those of the next one
 _COUNTS: Final = ("instances", "skipped", "opinions", "mutants", "caught", "seconds")
 
@@ -106,6 +107,15 @@ def _blocks(claim: Claim, instances: int, seed: int, block: int) -> dict[str, di
     return found
 
 
+def _owned(out: Path) -> None:
+    """The directory is empty, or holds blocks."""
+    board = out / "cells.json"
+    if board.is_file() and json.loads(board.read_text(encoding="utf-8"))["function"] == FUNCTION:
+        return
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"blocks={str(out)!r} is not empty and holds no blocks; give an empty directory")
+
+
 def spread(
     claims: Sequence[Claim],
     *,
@@ -135,7 +145,8 @@ def spread(
         One report per claim. A block that raised or whose worker died three times is a failure of its claim.
 
     Raises:
-        ValueError: for fewer than one instance, worker or case of a block, or a negative seed.
+        ValueError: for fewer than one instance, worker or case of a block, a negative seed, or a directory of
+            something else.
         KeyboardInterrupt: on Ctrl-C or `stop`.
     """
     for name, value, least in (("instances", instances, 1), ("seed", seed, 0), ("block", block, 1)):
@@ -149,9 +160,9 @@ def spread(
             )  # fmt: skip
     blocks = {claim.id: _blocks(claim, instances, seed, block) for claim in claims}
     cells = {name: given for own in blocks.values() for name, given in own.items()}
-    single = Local(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"))
+    _owned(out)
     found = run_cells(
-        out, FUNCTION, cells, executor or single, workers=workers, stop=stop,
+        out, FUNCTION, cells, executor or Local(ONE_THREAD), workers=workers, stop=stop,
         report=lambda name, status, done, total: progress(name, done, total),
     )  # fmt: skip
     reports = []

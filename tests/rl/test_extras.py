@@ -11,6 +11,7 @@ import pytest
 
 from pmdtheory import _cells
 from pmdtheory._executors import make_executor
+from pmdtheory.cli import main
 from tests.test_architecture import ROOT
 from tests.wrong import refused
 from tiny_llm_rl import tasks
@@ -107,6 +108,16 @@ def test_64_cells_survive_a_job_of_submitit_that_is_killed(tmp_path):
     # By the other job, or by one that replaced the first: whichever came to it.
     assert len(set((tmp_path / "30" / "begun").read_text().split())) == 2
     assert len(list((tmp_path / "jobs").glob("*_submitted.pkl"))) >= 2
+
+
+def test_verification_spreads_over_jobs_of_submitit(tmp_path, capsys):
+    call = "verify C4 --instances 60 --workers 2 --json --executor submitit --job timeout_min=5 --blocks"
+    assert main([*call.split(), str(tmp_path / "blocks")]) == 0
+    (jobs,) = json.loads(capsys.readouterr().out)["claims"]
+    assert main(["verify", "C4", "--instances", "60", "--json"]) == 0
+    (here,) = json.loads(capsys.readouterr().out)["claims"]
+    assert {**jobs, "seconds": 0} == {**here, "seconds": 0}
+    assert len(list((tmp_path / "blocks" / "jobs").glob("*_submitted.pkl"))) == 1
 
 
 def test_parameters_that_submitit_does_not_know_are_refused(tmp_path):
