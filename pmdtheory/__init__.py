@@ -5,7 +5,6 @@ are internal. The claims registry is loaded when it is first asked for, because 
 """
 
 from importlib import import_module as _import_module
-from importlib.metadata import version as _version
 from typing import TYPE_CHECKING, Any
 
 from pmdtheory import batch as batch
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
     from pmdtheory.enclosure import Enclosure as Enclosure
     from pmdtheory.enclosure import enclose as enclose
 
-__version__ = _version("pmdtheory")
+__version__ = "0.1.0"
 
 _LAZY = {
     "CLAIMS": "pmdtheory.claims",

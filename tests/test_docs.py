@@ -5,6 +5,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -147,6 +148,8 @@ def test_every_name_of_the_package_exists():
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = pmd.nonsense
     assert re.fullmatch(r"\d+\.\d+\.\d+.*", pmd.__version__)
+    assert pmd.__version__ == version("pmdtheory")
+    assert f"version: {pmd.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
 
 # -- README ---------------------------------------------------------------------------------------------------------

@@ -22,9 +22,12 @@ def chosen(size: str) -> Preset:
         return full
     assert full.pretrain is not None
     small = replace(
-        full.pretrain, difficulty=(1,), width=8, layers=1, heads=1, batch=8, clean_steps=2, careless_steps=0
-    )
-    shrunk = {"prompts": 4, "rollouts": 4, "minibatches": 2, "batches": 1, "evaluate_every": 1, "evaluation_prompts": 4}
+        full.pretrain, difficulty=(1,), width=16, layers=1, heads=1, batch=64, clean_steps=100, careless_steps=0,
+        learning_rate=1e-2,
+    )  # fmt: skip
+    # Enough responses for some to be right, so that weights move.
+    shrunk = {"prompts": 32, "rollouts": 16, "minibatches": 2, "batches": 1, "evaluate_every": 1}
+    shrunk["evaluation_prompts"] = 4
     arms = tuple(Arm(arm.name, arm.title, replace(arm.config, **shrunk)) for arm in full.arms)
     return replace(full, name="gpu-tiny", seeds=1, arms=arms, pretrain=small)
 

@@ -16,7 +16,13 @@ pytestmark = pytest.mark.jax
 ROOT = Path(__file__).parents[3]
 UNNEEDED = ("clarabel", "flint", "hypothesis", "matplotlib", "mpmath", "pyarrow", "pytest", "rich", "sympy", "tyro")
 PROGRAM = f"""
-import runpy, sys
+import importlib.metadata, runpy, sys
+installed = importlib.metadata.distribution
+def distribution(name):
+    if name == "pmdtheory":
+        raise importlib.metadata.PackageNotFoundError(name)
+    return installed(name)
+importlib.metadata.distribution = distribution  # a checkout that nobody installed
 class Block:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {UNNEEDED!r}:
@@ -73,6 +79,10 @@ def test_parts_are_run_once_and_merged(tmp_path):
     assert whole["missing"] == []
     assert set(whole["parts"]) == set(registry.PARTS)
     assert whole["parts"]["prompts"] == {"marked": True}
+    for arm in ("mean", "part", "grpo", "gspo"):
+        trained = whole["parts"][f"comparison-{arm}"]["seeds"]["0"]
+        assert trained["status"] == "FINISHED"
+        assert trained["curves"]["largest_log_ratio"][0] > 0.0  # its weights moved
     row = next(iter(whole["parts"]["updates-float64"]["actions"].values()))
     assert {"median", "repetitions", "copy", "ratio to copy"} <= set(row)
     assert row["status"] == 0
