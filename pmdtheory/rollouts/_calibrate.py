@@ -1,19 +1,19 @@
 r"""Which tau makes the step as large as wanted, and how many rollouts keep groups from having no signal.
 
-Neither the KL nor the gain need be monotone in tau (C22), so the whole range is scanned and every crossing reported.
-For binary rewards both are monotone, and so is their mean over prompts. The crossing is that of the maximum-likelihood
-law of pass rates; its interval holds every tau at which the target lies in the interval of the mean.
+Neither the KL nor the gain need be monotone in tau (C22), so the whole range is scanned and every crossing reported,
+those between two points of the scan by the slope in tau. For binary rewards both are monotone, and so is their mean
+over prompts. The crossing is that of the maximum-likelihood law of pass rates; its interval holds every tau at which
+the target lies in the interval of the mean.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import optimize
 
 from pmdtheory._checks import FloatArray, positive_scalar, unit_interval
+from pmdtheory.rollouts._crossings import crossings
 from pmdtheory.rollouts._grouping import Scale, group
 from pmdtheory.rollouts._record import Rollouts
 from pmdtheory.rollouts._responses import BinaryResponse, GradedResponse, GroupSize
@@ -38,7 +38,7 @@ class Calibration:
         goal: its wanted value.
         tau: the recommended tau, reward units: the largest crossing, the smallest step that reaches the goal.
         low, high: every tau in question at the level of the intervals; NaN where there are none (max_ratio).
-        crossings: every tau of the scan at which the estimate crosses the goal, rising.
+        crossings: every tau in the range of the scan at which the estimate crosses the goal, rising.
         safe_tau: for max_ratio, a tau at which no ratio of any prompt exceeds the goal, whatever its pass rate.
         taus: `[T]`, the scan.
         values: `[T]`, the estimate at each.
@@ -135,8 +135,9 @@ def calibrate(
     curve = (BinaryResponse if scale.binary else GradedResponse)(rollouts, groups, scale, level)
     taus = scale.span * np.geomspace(*_RANGE, round(_PER_DECADE * math.log10(_RANGE[1] / _RANGE[0])) + 1)
     values = np.array([curve.value(target, tau) for tau in taus.tolist()])
-    crossings = _crossings(lambda tau: curve.value(target, tau), taus, values, goal)
-    if not crossings:
+    slope = (lambda tau: curve.slope(target, tau)) if isinstance(curve, GradedResponse) else None  # binary ones fall
+    found = crossings(lambda tau: curve.value(target, tau), taus, values, goal, slope=slope)
+    if not found:
         raise ValueError(
             f"{name} = {goal:g} is out of reach: tau from {taus[0]:.3g} to {taus[-1]:.3g} gives "
             f"{values.min():.4g} to {values.max():.4g}; pass a value between"
@@ -147,10 +148,10 @@ def calibrate(
     return Calibration(
         target=target,
         goal=goal,
-        tau=crossings[-1],
-        low=min(low, crossings[0]) if target != "max_ratio" else math.nan,
-        high=max(high, crossings[-1]) if target != "max_ratio" else math.nan,
-        crossings=crossings,
+        tau=found[-1],
+        low=min(low, found[0]) if target != "max_ratio" else math.nan,
+        high=max(high, found[-1]) if target != "max_ratio" else math.nan,
+        crossings=found,
         # rho <= e^a <= e^((r_max - r_min)/tau), as lambda >= 0 (C1)
         safe_tau=scale.span / math.log(goal) if target == "max_ratio" else None,
         taus=taus,
@@ -165,18 +166,6 @@ def calibrate(
         scale=scale,
         level=level,
     )
-
-
-def _crossings(
-    value: Callable[[float], float], taus: FloatArray, values: FloatArray, goal: float, *, tolerance: float = 1e-10
-) -> tuple[float, ...]:
-    """Every tau at which the estimate passes the goal; two of them within one cell of the scan are not seen."""
-    found = [float(tau) for tau, one in zip(taus, values, strict=True) if one == goal]
-    for i in np.flatnonzero((values[:-1] - goal) * (values[1:] - goal) < 0.0).tolist():
-        ends = math.log(taus[i]), math.log(taus[i + 1])
-        root = optimize.brentq(lambda x: value(math.exp(x)) - goal, ends[0], ends[1], xtol=tolerance)
-        found.append(math.exp(float(root)))
-    return tuple(sorted(found))
 
 
 def _bands(curve: BinaryResponse | GradedResponse, target: str, taus: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -204,5 +193,5 @@ def _spread(
         def end(tau: float, name: str = name) -> float:
             return float(getattr(curve.interval(target, tau), name))
 
-        found += _crossings(end, taus, ends, goal, tolerance=1e-5)
+        found += crossings(end, taus, ends, goal, tolerance=1e-3)
     return min(found, default=math.inf), max(found, default=-math.inf)

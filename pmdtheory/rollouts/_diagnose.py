@@ -23,8 +23,9 @@ def diagnose(rollouts: Rollouts, tau: float, *, level: float = 0.95) -> Diagnosi
 
     Per prompt with binary rewards every interval is the image of Clopper and Pearson's interval for the pass rate
     under the exact function of the pass rate, so it covers with at least the stated probability for every n and p.
-    Overall means are corrected for the bias of plugging k/n into a nonlinear function, and what bias is left is
-    bounded and added to the interval (see `docs/rollouts.md`). Graded rewards get approximations, and say so.
+    With graded rewards it is the range of a functional over all laws in an exact band of the distribution function,
+    and covers likewise. Overall means are corrected for the bias of plugging an empirical law into a nonlinear
+    function, and what bias is left is bounded and added to the interval (see `docs/rollouts.md`).
 
     Args:
         rollouts: from `read_rollouts` or `Rollouts.from_arrays`.
@@ -62,6 +63,7 @@ def diagnose(rollouts: Rollouts, tau: float, *, level: float = 0.95) -> Diagnosi
         groups=groups,
         measures=found.measures,
         intervals=found.intervals,
+        errors=found.errors,
         regime=classify(found.measures),
         regimes=found.regimes,
         collapse=found.collapse,

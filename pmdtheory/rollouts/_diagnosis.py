@@ -51,7 +51,9 @@ class Diagnosis:
         rollouts: the data.
         groups: how they were grouped.
         measures: of the step on each group's empirical law.
-        intervals: per functional, lower and upper ends `[G]`; exact for binary rewards, NaN where not estimable.
+        intervals: per functional, lower and upper ends `[G]`; they cover whatever the law and the size of the group.
+        errors: per functional of graded rewards, first-order standard errors `[G]`, NaN where all rewards agree; no
+            interval follows from them for small groups. Empty for binary rewards.
         regime: `[G]`, index into `REGIMES`, of the empirical law.
         regimes: `[G]`, the regimes that the interval of the pass rate meets; empty for graded rewards.
         collapse: `[G]`, chance that a partition baseline exceeds C14's threshold, on the empirical law.
@@ -69,6 +71,7 @@ class Diagnosis:
     groups: Groups
     measures: Measures
     intervals: dict[str, Interval]
+    errors: dict[str, FloatArray]
     regime: NDArray[np.int64]
     regimes: tuple[tuple[int, ...], ...]
     collapse: FloatArray

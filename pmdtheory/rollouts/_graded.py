@@ -1,7 +1,6 @@
 r"""Graded rewards: each group's empirical law, with standard errors from its influence function: approximations.
 
-An exact interval as for binary rewards does not exist here: the mean reward after the step is no monotone function of
-the law (raising a middling reward can lower it, by drawing mass from the best). With \(w_1 = \rho/(1+\lambda\rho)\),
+With \(w_1 = \rho/(1+\lambda\rho)\),
 \(w_2 = \rho w_1\) and \(y = (x - \bar r)/\tau\) the influence of a reward x on lambda is
 \(d\lambda = (\rho(x) - 1 - y\,E w_1)/E w_2\), and on \(E g(\rho, r)\), with g' = dg/d rho, it is
 \(g(x) - E g - d\lambda\,E[g' w_2] - y\,E[g' w_1]\).
@@ -19,7 +18,16 @@ from pmdtheory.lambertw import branch_tilt
 from pmdtheory.rollouts._measures import Measures, measure
 from pmdtheory.rollouts._solve import solve_groups
 
-__all__ = ["Graded", "corrected", "empirical_measures", "graded_groups", "repeat_chance", "unbiased_no_signal"]
+__all__ = [
+    "Graded",
+    "corrected",
+    "empirical_measures",
+    "extrapolated",
+    "graded_groups",
+    "halves",
+    "repeat_chance",
+    "unbiased_no_signal",
+]
 
 _DRAWS: Final = 64  # groups drawn from each empirical law for the collapse probability
 _BLOCK: Final = 1 << 20
@@ -32,7 +40,8 @@ class Graded:
 
     Attributes:
         measures: of each empirical law.
-        errors: standard error of new_pass_rate, gain, multiplier and kl, `[g]`; NaN for constant rewards.
+        errors: first-order standard error of pass_rate, new_pass_rate, gain, multiplier and kl, `[g]`; NaN for
+            constant rewards.
         corrected: the same with chi2_share, corrected by halves of the group.
         collapse: chance of a partition baseline beyond C14's threshold, on the empirical law.
     """
@@ -79,23 +88,32 @@ def _named(m: Measures) -> dict[str, FloatArray]:
 
 
 def corrected(rewards: FloatArray, tau: float, measures: Measures) -> dict[str, FloatArray]:
-    """Richardson's extrapolation from n and its two halves in the order of sampling: the bias of order 1/n cancels."""
-    n, whole = rewards.shape[1], _named(measures)
-    if n < _LEAST:
+    """Each measure of the empirical laws less its bias of order 1/n, by the two halves in the order of sampling."""
+    n, start, parts = rewards.shape[1], 0, []
+    for size in halves(n):
+        parts.append(_named(empirical_measures(rewards[:, start : start + size], tau)[0]))
+        start += size
+    return {name: extrapolated(n, value, *(part[name] for part in parts)) for name, value in _named(measures).items()}
+
+
+def halves(n: int) -> tuple[int, ...]:
+    """Sizes of the two halves of a group from which the bias of the whole is told; none for small groups."""
+    return (n // 2, n - n // 2) if n >= _LEAST else ()
+
+
+def extrapolated(n: int, whole: FloatArray, *parts: FloatArray) -> FloatArray:
+    """Richardson's extrapolation from a group and its halves: the bias of order 1/n cancels."""
+    if not parts:
         return whole
-    middle = n // 2
-    halves = [_named(empirical_measures(part, tau)[0]) for part in (rewards[:, :middle], rewards[:, middle:])]
-    excess = 0.5 * (1.0 / middle + 1.0 / (n - middle)) - 1.0 / n
-    return {
-        name: value - (0.5 * (halves[0][name] + halves[1][name]) - value) / (n * excess)
-        for name, value in whole.items()
-    }
+    one, two = halves(n)
+    excess = 0.5 * (1.0 / one + 1.0 / two) - 1.0 / n
+    return np.asarray(whole - (0.5 * (parts[0] + parts[1]) - whole) / (n * excess))
 
 
 def _errors(rewards: FloatArray, tau: float, v: FloatArray, m: Measures) -> dict[str, FloatArray]:
     """Standard errors `[g]` from the influence functions; NaN where there is nothing to tell them from."""
     n = rewards.shape[1]
-    names = ("new_pass_rate", "gain", "multiplier", "kl")
+    names = ("pass_rate", "new_pass_rate", "gain", "multiplier", "kl")
     if n < 2:
         return {name: np.full(rewards.shape[0], np.nan) for name in names}
     y = (rewards - m.mean_reward[:, None]) / tau
@@ -113,7 +131,7 @@ def _errors(rewards: FloatArray, tau: float, v: FloatArray, m: Measures) -> dict
         return np.asarray(value - mean(value) - d_multiplier * mean(slope * w2) - y * mean(slope * w1))
 
     reward = influence(rewards * ratio, rewards)
-    parts = (reward, reward - tau * y, d_multiplier, influence(ratio * v, v + 1.0))
+    parts = (tau * y, reward, reward - tau * y, d_multiplier, influence(ratio * v, v + 1.0))
     still = m.multiplier == 0.0
     scale = 1.0 / (n * (n - 1.0))
     return {

@@ -71,6 +71,8 @@ def diagnosis_data(found: Diagnosis) -> str:
             cell = {"value": _number(values[i])}
             if ends is not None:
                 cell |= {"low": _number(ends[0][i]), "high": _number(ends[1][i])}
+            if name in found.errors:
+                cell["first_order_error"] = _number(found.errors[name][i])
             row[renamed(name, binary)] = cell
         if found.realised is not None:
             row["realised"] = {

@@ -15,7 +15,7 @@ from scipy import optimize, special
 
 from pmdtheory._checks import FloatArray
 
-__all__ = ["GRID", "Band", "binomial_table", "estimate"]
+__all__ = ["GRID", "Agreeing", "Band", "binomial_table", "estimate"]
 
 # Pass rates of which a law may consist: even in the angle in the middle, in the log-odds towards the ends.
 GRID: Final = np.unique(
@@ -47,32 +47,26 @@ def estimate(histogram: FloatArray, *, steps: int = 2000) -> FloatArray:
     return np.asarray(law / law.sum())
 
 
-class Band:
-    """Laws of the pass rate that agree with counts of successes, up to sampling error.
+class Agreeing:
+    """Mixtures of given laws that agree with what was counted: linear constraints on the weights of the laws.
 
     Args:
-        histogram: `[n + 1]`, how many groups had k successes.
-        alpha: chance that the true law is not among them.
-        groups: independent groups, where fewer than the histogram's sum (prompts that recur).
+        table: `[R, J]`, chance under each law of what was counted.
+        share: `[R]`, the share that was counted.
+        radius: how far the chance under the true mixture may lie from it.
 
     Attributes:
-        consistent: False where no law of pass rates agrees with the counts: rollouts of a group are not independent,
-            or a rare sample; bounds then use no counts at all.
+        consistent: False where no mixture agrees with the counts; bounds then use no counts at all.
     """
 
-    def __init__(self, histogram: FloatArray, alpha: float, groups: float | None = None) -> None:
-        n = histogram.size - 1
-        size = float(histogram.sum()) if groups is None else groups
-        radius = math.sqrt(math.log(2.0 / alpha) / (2.0 * size))
-        below = np.cumsum(histogram / histogram.sum())[:-1]
-        table = np.cumsum(binomial_table(GRID, n), axis=0)[:-1]
-        upper, lower = below + radius < 1.0, below - radius > 0.0
+    def __init__(self, table: FloatArray, share: FloatArray, radius: float) -> None:
+        upper, lower = share + radius < 1.0, share - radius > 0.0
         self._rows = np.concatenate([table[upper], -table[lower]])
-        self._sides = np.concatenate([(below + radius)[upper], -(below - radius)[lower]])
+        self._sides = np.concatenate([(share + radius)[upper], -(share - radius)[lower]])
         self.consistent = True
 
     def extremes(self, values: FloatArray) -> tuple[float, float]:
-        """Least and largest mean of a function given on `GRID` over the laws of the band."""
+        """Least and largest mean of a function given on the laws `[J]` over the mixtures that agree."""
         if self.consistent and self._sides.size:
             least, most = self._solve(values), self._solve(-values)
             if least is not None and most is not None:
@@ -81,7 +75,27 @@ class Band:
         return float(values.min()), float(values.max())
 
     def _solve(self, cost: FloatArray) -> float | None:
+        # presolving takes as long as solving: every row is dense
+        total = np.ones((1, cost.size)), [1.0]
         done = optimize.linprog(
-            cost, self._rows, self._sides, np.ones((1, GRID.size)), [1.0], bounds=(0.0, None), method="highs"
+            cost, self._rows, self._sides, *total, bounds=(0.0, None), method="highs", options={"presolve": False}
         )
         return None if done.status != 0 or done.fun is None else float(done.fun)
+
+
+class Band(Agreeing):
+    """Laws of the pass rate that agree with counts of successes, up to sampling error.
+
+    Not consistent where rollouts of a group are not independent, or the sample is a rare one.
+
+    Args:
+        histogram: `[n + 1]`, how many groups had k successes.
+        alpha: chance that the true law is not among them.
+        groups: independent groups, where fewer than the histogram's sum (prompts that recur).
+    """
+
+    def __init__(self, histogram: FloatArray, alpha: float, groups: float | None = None) -> None:
+        size = float(histogram.sum()) if groups is None else groups
+        table = np.cumsum(binomial_table(GRID, histogram.size - 1), axis=0)[:-1]
+        below = np.cumsum(histogram / histogram.sum())[:-1]
+        super().__init__(table, below, math.sqrt(math.log(2.0 / alpha) / (2.0 * size)))

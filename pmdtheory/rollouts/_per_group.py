@@ -1,15 +1,17 @@
-"""Measures, intervals and unbiased numbers for every group: exact for binary rewards, approximate for graded ones."""
+"""Measures, intervals that cover and numbers for overall means, for every group of binary or graded rewards."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pmdtheory._checks import FloatArray
-from pmdtheory.rollouts._few_levels import FIELDS, few_levels, level_intervals
+from pmdtheory.rollouts._bands import Cells
+from pmdtheory.rollouts._extremes import FIELDS
 from pmdtheory.rollouts._graded import graded_groups, repeat_chance
+from pmdtheory.rollouts._graded_bias import GRADED_ENDS, GradedBias
+from pmdtheory.rollouts._graded_intervals import graded_intervals
 from pmdtheory.rollouts._grouping import Groups, Scale
 from pmdtheory.rollouts._intervals import FUNCTIONALS, Curves, clopper_pearson
 from pmdtheory.rollouts._measures import Measures
@@ -35,6 +37,7 @@ class Found:
     overall: dict[str, Pooled]
     estimates: dict[str, FloatArray]
     notes: tuple[str, ...] = ()
+    errors: dict[str, FloatArray] = field(default_factory=dict)
 
 
 def binary_strata(rollouts: Rollouts, groups: Groups, scale: Scale) -> list[tuple[NDArray[np.int64], Counts]]:
@@ -107,51 +110,57 @@ def _ends(n: int) -> FloatArray:
 
 
 def graded_rewards(rollouts: Rollouts, groups: Groups, scale: Scale, tau: float, level: float) -> Found:
-    """Each group's empirical law by itself."""
-    del scale
+    """Each group's empirical law by itself; intervals from exact bands of its distribution function."""
     count = groups.size.size
-    levels = few_levels(rollouts.reward, groups.size)
     measures = Measures.empty(count)
-    names = ("new_pass_rate", "gain", "multiplier", "kl")
-    intervals = {name: (np.full(count, np.nan), np.full(count, np.nan)) for name in FIELDS}
-    estimates = {name: np.empty(count) for name in ("pass_rate", *names, "chi2_share", "no_signal", "collapse")}
+    intervals = {name: (np.empty(count), np.empty(count)) for name in FIELDS}
+    estimates = {name: np.empty(count) for name in (*FIELDS, "no_signal", "collapse")}
+    errors = {name: np.empty(count) for name in ("pass_rate", "new_pass_rate", "gain", "multiplier", "kl")}
     no_signal = np.empty(count)
-    for n, chosen, members in groups.by_size():
-        rewards = rollouts.reward[members]
+    strata = [(chosen, rollouts.reward[members]) for _, chosen, members in groups.by_size()]
+    ranges, cells = graded_intervals([rewards for _, rewards in strata], tau, level)
+    for (chosen, rewards), ends in zip(strata, ranges, strict=True):
         one = graded_groups(rewards, tau)
         measures.put(chosen, one.measures)
-        factor = float(special.stdtrit(max(n - 1, 1), 0.5 + 0.5 * level))
-        if levels is not None:
-            for name, ends in level_intervals(rewards, levels, tau, level).items():
-                for kept, end in zip(intervals[name], ends, strict=True):
-                    kept[chosen] = end
-        values = {"new_pass_rate": "expected_reward", "gain": "improvement", "multiplier": "multiplier", "kl": "kl"}
-        centre = {"pass_rate": one.measures.mean_reward}
-        centre |= {name: getattr(one.measures, field) for name, field in values.items()}
-        with np.errstate(invalid="ignore", divide="ignore"):
-            spread = rewards.std(axis=1) / np.sqrt(n - 1.0) if n > 1 else np.full(chosen.size, np.nan)
-        errors = {"pass_rate": np.where(spread > 0.0, spread, np.nan), **one.errors}
-        for name in errors if levels is None else ():
-            low, high = intervals[name]
-            low[chosen] = centre[name] - factor * errors[name]
-            high[chosen] = centre[name] + factor * errors[name]
+        for name, pair in ends.items():
+            for kept, end in zip(intervals[name], pair, strict=True):
+                kept[chosen] = end
+        for name, value in one.errors.items():
+            errors[name][chosen] = value
         for name, value in one.corrected.items():
             estimates[name][chosen] = value
         estimates["pass_rate"][chosen] = one.measures.mean_reward
         estimates["no_signal"][chosen] = rewards.min(axis=1) == rewards.max(axis=1)
         no_signal[chosen] = repeat_chance(rewards)
         estimates["collapse"][chosen] = one.collapse
-    plug = {"new_pass_rate": measures.expected_reward, "gain": measures.improvement, "kl": measures.kl}
-    plug |= {"multiplier": measures.multiplier, "chi2_share": measures.chi2_share}
+    plain = ("pass_rate", "no_signal")
     overall = {
-        name: over_prompts(value, groups.prompt, level, exact=name in ("pass_rate", "no_signal"))
-        for name, value in estimates.items()
+        name: over_prompts(estimates[name], groups.prompt, level, exact=name in plain) for name in (*plain, "collapse")
     }
-    overall |= {name: replace(overall[name], plug_in=float(value.mean())) for name, value in plug.items()}
-    note = (
-        "graded rewards: intervals per prompt are first-order approximations, none where all rewards agree"
-        if levels is None
-        else f"graded rewards: intervals per prompt are exact if the {levels.size} levels seen are all there are"
-    )
-    note += "; overall figures are corrected for the bias of order 1/n only"
-    return Found(measures, intervals, (), estimates["collapse"], no_signal, overall, estimates, (note,))
+    left = GradedBias([(rewards, groups.prompt[chosen]) for chosen, rewards in strata], level)
+    names = [name for name in FIELDS if name not in plain]
+    for name, (least, most) in zip(names, left.bounds([FIELDS[name] for name in names], tau).tolist(), strict=True):
+        cut = GRADED_ENDS.get(name, (scale.low, scale.high))
+        mean = over_prompts(
+            estimates[name], groups.prompt, level, bias=(least, most), share=BAND, ends=cut, exact=False
+        )
+        overall[name] = replace(mean, plug_in=float(getattr(measures, FIELDS[name]).mean()))
+    found = (measures, intervals, (), estimates["collapse"], no_signal, overall, estimates)
+    return Found(*found, notes=_graded_notes(cells, left), errors=errors)
+
+
+def _graded_notes(cells: Cells, left: GradedBias) -> tuple[str, ...]:
+    """What the intervals of graded rewards rest on."""
+    size, ends = cells.last.size, f"{cells.first[0]:g} to {cells.last[-1]:g}"
+    rest = f"no reward lies outside of {ends}" if cells.closed else "the levels seen are all there are"
+    apart = "" if cells.known else f"; {size} ranges of rewards are told apart"
+    notes = [
+        f"graded rewards: intervals per prompt cover at the stated rate if {rest}{apart}",
+        "graded rewards: the bias left in overall figures is bounded over mixtures of laws on at most five rewards",
+    ]
+    if not left.consistent:
+        notes.append(
+            "the groups agree with no mixture of these laws: are rollouts of a group independent, or filtered? "
+            "(groups of equal rewards dropped before the dump make every overall figure conditional)"
+        )
+    return tuple(notes)

@@ -8,7 +8,7 @@ of the known function \(B_n c - f\) over the unknown law of p, and is bounded ov
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -34,7 +34,8 @@ class Pooled:
         standard_error: over prompts.
         bias_low, bias_high: bounds of the bias that is left in the estimate, already part of the interval.
         plug_in: the mean of the function at the observed pass rates, for comparison.
-        exact: False where the bounds of the bias are themselves estimates (graded rewards).
+        exact: False where the bounds of the bias are not proven: those of graded rewards hold for mixtures of a
+            finite set of laws.
     """
 
     value: float
@@ -99,7 +100,7 @@ def pooled_mean(
     The interval is cut to the range of f, where every mean of f lies.
     """
     total = sum(one.successes.size for one in strata)
-    value = plug = bias_low = bias_high = 0.0
+    plug = bias_low = bias_high = 0.0
     parts, owners = [], []
     for index, (one, (values, curve)) in enumerate(zip(strata, curves, strict=True)):
         c = values if exactly else coefficients(values, curve, one.n, total)
@@ -107,16 +108,21 @@ def pooled_mean(
         left = c @ binomial_table(GRID, one.n) - curve
         low, high = (left.min(), left.max()) if bands is None else bands[index].extremes(left)
         weight = one.successes.size / total
-        value, plug = value + weight * float(c[k].mean()), plug + weight * float(values[k].mean())
+        plug += weight * float(values[k].mean())
         bias_low, bias_high = bias_low + weight * float(low), bias_high + weight * float(high)
         parts.append(c[k])
         owners.append(one.prompt)
-    error, clusters = clustered_error(np.concatenate(parts), np.concatenate(owners))
-    tail = 0.5 * (1.0 - level) * (1.0 if bands is None else 1.0 - BAND)
-    reach = error * float(special.stdtrit(max(clusters - 1, 1), 1.0 - tail)) if clusters > 1 else np.inf
     least, most = min(float(f.min()) for _, f in curves), max(float(f.max()) for _, f in curves)
-    low, high = max(value - reach - bias_high, least), min(value + reach - bias_low, most)
-    return Pooled(value, low, high, error, bias_low, bias_high, plug), parts
+    share = 0.0 if bands is None else BAND
+    found = over_prompts(
+        np.concatenate(parts),
+        np.concatenate(owners),
+        level,
+        bias=(bias_low, bias_high),
+        share=share,
+        ends=(least, most),
+    )
+    return replace(found, plug_in=plug), parts
 
 
 def clustered_error(values: FloatArray, owner: NDArray[np.int64]) -> tuple[float, int]:
@@ -129,9 +135,30 @@ def clustered_error(values: FloatArray, owner: NDArray[np.int64]) -> tuple[float
     return float(np.sqrt(np.sum(sums**2) * clusters / (clusters - 1))) / values.size, clusters
 
 
-def over_prompts(values: FloatArray, owner: NDArray[np.int64], level: float, *, exact: bool = True) -> Pooled:
-    """Mean of one number per group, with Student's interval over prompts; unbiased where the numbers are."""
+def over_prompts(
+    values: FloatArray,
+    owner: NDArray[np.int64],
+    level: float,
+    *,
+    bias: tuple[float, float] = (0.0, 0.0),
+    share: float = 0.0,
+    ends: tuple[float, float] = (-np.inf, np.inf),
+    exact: bool = True,
+) -> Pooled:
+    """Mean of one number per group, with Student's interval over prompts.
+
+    Args:
+        values: `[G]`.
+        owner: prompt of each `[G]`.
+        level: of the interval.
+        bias: bounds of the bias of the mean, which widen the interval.
+        share: of the error probability, spent on these bounds.
+        ends: to which the interval is cut.
+        exact: whether the numbers are unbiased, or the bounds of their bias proven.
+    """
     error, clusters = clustered_error(values, owner)
-    reach = error * float(special.stdtrit(max(clusters - 1, 1), 0.5 + 0.5 * level)) if clusters > 1 else np.inf
+    tail = 0.5 * (1.0 - level) * (1.0 - share)
+    reach = error * float(special.stdtrit(max(clusters - 1, 1), 1.0 - tail)) if clusters > 1 else np.inf
     value = float(values.mean())
-    return Pooled(value, value - reach, value + reach, error, exact=exact)
+    low, high = max(value - reach - bias[1], ends[0]), min(value + reach - bias[0], ends[1])
+    return Pooled(value, low, high, error, *bias, exact=exact)

@@ -10,11 +10,13 @@ from scipy import special
 from pmdtheory._checks import FloatArray
 from pmdtheory.rollouts._binary_law import binary_measures, no_signal_probability
 from pmdtheory.rollouts._graded import corrected, empirical_measures, unbiased_no_signal
+from pmdtheory.rollouts._graded_bias import GRADED_ENDS, GradedBias
 from pmdtheory.rollouts._grouping import Groups, Scale
 from pmdtheory.rollouts._mixture import GRID, Band, estimate
 from pmdtheory.rollouts._per_group import binary_bands, binary_strata
-from pmdtheory.rollouts._pooled import Counts, Pooled, over_prompts, pooled_mean
+from pmdtheory.rollouts._pooled import BAND, Counts, Pooled, over_prompts, pooled_mean
 from pmdtheory.rollouts._record import Rollouts
+from pmdtheory.rollouts._tau_slopes import corrected_slopes, plug_in_slopes
 
 __all__ = ["BinaryResponse", "GradedResponse", "GroupSize"]
 
@@ -101,7 +103,7 @@ def _drawn(counts: Counts, n: int) -> FloatArray:
 
 
 class GradedResponse:
-    """Means over groups of their empirical laws, less the bias of order 1/n."""
+    """Means over groups of their empirical laws, less the bias of order 1/n; what is left of it widens intervals."""
 
     def __init__(self, rollouts: Rollouts, groups: Groups, scale: Scale, level: float) -> None:
         del scale
@@ -111,8 +113,10 @@ class GradedResponse:
         if count > _MOST:  # the interval is that of the groups used
             used[np.random.default_rng(0).permutation(count)[_MOST:]] = False
         parts = [(chosen[used[chosen]], members[used[chosen]]) for _, chosen, members in groups.by_size()]
-        self._rewards = [rollouts.reward[members] for chosen, members in parts if chosen.size]
-        self._prompt = np.concatenate([groups.prompt[chosen] for chosen, _ in parts])
+        strata = [(rollouts.reward[members], groups.prompt[chosen]) for chosen, members in parts if chosen.size]
+        self._rewards = [rewards for rewards, _ in strata]
+        self._prompt = np.concatenate([prompt for _, prompt in strata])
+        self._left = GradedBias(strata, level)
         self._kept: dict[tuple[str, float], FloatArray] = {}
 
     def _estimates(self, target: str, tau: float) -> FloatArray:
@@ -127,8 +131,19 @@ class GradedResponse:
             return float(np.exp(max(ratios)))
         return float(self._estimates(target, tau).mean())
 
+    def slope(self, target: str, tau: float) -> float:
+        """Derivative of the value in log tau."""
+        if target == "max_ratio":
+            found = [(empirical_measures(one, tau)[0].log_max_ratio, one) for one in self._rewards]
+            largest, rewards = max(((v.max(), one[v.argmax()]) for v, one in found), key=lambda pair: pair[0])
+            return float(np.exp(largest) * plug_in_slopes(rewards[None], tau)["log_max_ratio"][0])
+        return float(np.concatenate([corrected_slopes(one, tau)[target] for one in self._rewards]).mean())
+
     def interval(self, target: str, tau: float) -> Pooled:
-        return over_prompts(self._estimates(target, tau), self._prompt, self._level, exact=False)
+        ((least, most),) = self._left.bounds([_FIELDS[target]], tau).tolist()
+        ends = GRADED_ENDS[target]
+        values = self._estimates(target, tau)
+        return over_prompts(values, self._prompt, self._level, bias=(least, most), share=BAND, ends=ends, exact=False)
 
     def sizes(self, level: float) -> tuple[GroupSize, ...]:
         """Up to the size of the groups at hand; beyond, graded rewards tell nothing."""

@@ -31,12 +31,15 @@ def log_mean_exp(mass: FloatArray, a: FloatArray) -> FloatArray:
     return np.asarray(np.where(weak, near, far))
 
 
-def solve_groups(advantage: FloatArray, mass: FloatArray | None = None) -> tuple[FloatArray, FloatArray]:
+def solve_groups(
+    advantage: FloatArray, mass: FloatArray | None = None, guess: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
     r"""Log-ratios `[G, K]` and multipliers `[G]` of PMD-mean on many laws.
 
     Args:
         advantage: `[G, K]`, \((r - \bar r)/\tau\), centred under every law, nats.
         mass: `[G, K]`, summing to one, zeros allowed; None is 1/K each, the law of a group of K rollouts.
+        guess: `[G]`, multipliers to begin at, where they lie in C7's bracket; None begins at its upper end.
     """
     groups, n = advantage.shape
     weight = np.broadcast_to(np.float64(1.0 / n), advantage.shape) if mass is None else mass
@@ -45,11 +48,12 @@ def solve_groups(advantage: FloatArray, mass: FloatArray | None = None) -> tuple
     each = max(1, _BLOCK // n)
     for start in range(0, moving.size, each):
         rows = moving[start : start + each]
-        log_ratio[rows], multiplier[rows] = _newton(weight[rows], advantage[rows])
+        begin = np.full(rows.size, np.inf) if guess is None else guess[rows]
+        log_ratio[rows], multiplier[rows] = _newton(weight[rows], advantage[rows], begin)
     return log_ratio, multiplier
 
 
-def _newton(mass: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _newton(mass: FloatArray, a: FloatArray, guess: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Every law of one block; those that have converged leave the iteration."""
     gap = log_mean_exp(mass, a)
     moving = gap > 0.0
@@ -58,7 +62,8 @@ def _newton(mass: FloatArray, a: FloatArray) -> tuple[FloatArray, FloatArray]:
         high[:] = np.log(gap)
     ideal = log_mean_exp(mass, 2.0 * a) - 2.0 * gap  # log(1 + chi2) of the KL step
     low[:] = high - np.maximum(ideal, 0.0)
-    u[moving] = high[moving]
+    with np.errstate(divide="ignore"):
+        u[moving] = np.clip(np.log(guess[moving]), low[moving], high[moving])
     active: NDArray[np.intp] = np.flatnonzero(moving)
     low, high = low - 1e-9, high + 1e-9
     for _ in range(_STEPS):

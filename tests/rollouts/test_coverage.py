@@ -1,14 +1,9 @@
 """Intervals cover at their stated rate: by enumeration for one prompt, by sampling for means over prompts."""
 
-from itertools import product
-
 import numpy as np
 import pytest
-from scipy import stats
 
-import pmdtheory as pmd
 from pmdtheory.rollouts import Rollouts, diagnose
-from pmdtheory.rollouts._few_levels import level_intervals
 from pmdtheory.rollouts._intervals import FUNCTIONALS, Curves, clopper_pearson
 from pmdtheory.rollouts._mixture import GRID, Band, binomial_table, estimate
 from pmdtheory.rollouts._pooled import Counts, clustered_error, coefficients, pooled_mean
@@ -151,60 +146,3 @@ def test_counts_that_no_law_explains_are_reported():
     rewards = np.tile([0, 0, 1, 1], 20_000)
     found = diagnose(Rollouts.from_arrays(np.repeat(np.arange(20_000), 4), rewards), tau=0.5)
     assert any("agree with no law" in note for note in found.notes)
-
-
-# -- graded rewards -------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("tau", [0.05, 0.3, 1.0])
-@pytest.mark.parametrize(("levels", "n"), [((0.0, 0.5, 1.0), 4), ((0.0, 0.5, 1.0), 8), ((0.0, 0.2, 0.5, 1.0), 6)])
-def test_three_and_four_levels_are_covered(levels, n, tau):
-    """By enumeration of every group, for laws drawn from Dirichlet's distribution, many of them near an edge."""
-    groups = np.array([c for c in product(range(n + 1), repeat=len(levels)) if sum(c) == n])
-    reward = np.array(levels)
-    found = level_intervals(np.array([np.repeat(reward, c) for c in groups]), reward, tau, LEVEL)
-    rng = np.random.default_rng(0)
-    for mass in rng.dirichlet(np.full(len(levels), 0.5), 30):
-        step = pmd.mean_update(pmd.Problem.from_policy(mass, reward, tau)).unwrap()
-        penalty = 0.5 * step.multiplier * step.chi2
-        truth = {
-            "pass_rate": step.problem.mean_reward,
-            "new_pass_rate": step.expected_reward,
-            "gain": step.improvement,
-            "multiplier": step.multiplier,
-            "kl": step.kl,
-            "chi2_share": penalty / (penalty + step.kl),
-        }
-        weight = stats.multinomial.pmf(groups, n, mass)
-        for name, (low, high) in found.items():
-            inside = (low <= truth[name] + 1e-12) & (truth[name] <= high + 1e-12)
-            assert weight[inside].sum() >= LEVEL, (name, mass)
-
-
-# Measured coverage of 95 % intervals for the mean reward after the step, levels 0, 1/4, 1/2, 3/4, 1 at tau = 0.5, for a
-# prompt that is mostly solved and one that rarely is; the docs quote this table.
-GRADED = {
-    ("common", 8): 0.94,
-    ("common", 64): 0.95,
-    ("rare", 8): 0.72,
-    ("rare", 64): 0.90,
-}
-MASSES = {"common": [0.05, 0.1, 0.15, 0.3, 0.4], "rare": [0.8, 0.1, 0.05, 0.03, 0.02]}
-
-
-@pytest.mark.parametrize(("law", "n"), GRADED)
-def test_graded_intervals_cover_as_documented(law, n):
-    """Approximations that fall short for small groups of rare rewards: the test holds the documented rates."""
-    levels, tau, groups = np.linspace(0, 1, 5), 0.5, 1500
-    truth = pmd.mean_update(pmd.Problem.from_policy(MASSES[law], levels, tau)).unwrap().expected_reward
-    rewards = np.random.default_rng(3).choice(levels, p=MASSES[law], size=(groups, n))
-    found = diagnose(Rollouts.from_arrays(np.repeat(np.arange(groups), n), rewards.ravel()), tau)
-    low, high = found.intervals["new_pass_rate"]
-    known = np.isfinite(low)
-    rate = float(((low <= truth) & (truth <= high))[known].mean())
-    assert abs(rate - GRADED[law, n]) <= monte_carlo(0.5, int(known.sum())) + 0.005
-    constant = rewards.min(axis=1) == rewards.max(axis=1)
-    assert np.array_equal(~known, constant)  # no interval is claimed where nothing is known
-    over = found.overall["new_pass_rate"]
-    assert abs(over.value - truth) < abs(over.plug_in - truth)  # halves take out most of the bias
-    assert not over.exact

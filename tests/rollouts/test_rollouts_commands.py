@@ -99,6 +99,8 @@ def test_diagnose_json(command, dump, tmp_path):
     assert data["overall"][name]["low"] <= data["overall"][name]["value"] <= data["overall"][name]["high"]
     group = data["groups"][0]
     assert group[name]["low"] <= group[name]["value"] <= group[name]["high"]
+    assert ("first_order_error" in group[name]) == (not data["rewards"]["binary"])
+    assert all(row["kl"]["low"] <= row["kl"]["value"] <= row["kl"]["high"] for row in data["groups"])
     assert data["steps"][0]["length"] == 12
     assert sum(share for regime, share in data["regimes"].items() if regime != "collapse-prone") == pytest.approx(1.0)
 
