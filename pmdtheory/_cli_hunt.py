@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from pmdtheory._console import progress, tabulated, write
+from pmdtheory._console import progress, tabulated, writable, write
 
 __all__ = ["Hunt"]
 
@@ -41,6 +41,7 @@ class Hunt:
 
         if self.json and self.out is not None:
             raise ValueError("--json and --out were given together; pass one of them")
+        writable("out", self.out)
         found = []
         with progress("hunt", self.instances) as advance:
             for one in select(self.statements):

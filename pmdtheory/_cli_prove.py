@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
-from pmdtheory._console import progress, tabulated, write
+from pmdtheory._console import progress, tabulated, writable, write
 
 if TYPE_CHECKING:
     from pmdtheory.proof import Proof, Statement
@@ -37,7 +37,7 @@ class Prove:
     """Take claims for what is proved over boxes."""
     certificate: Path | None = None
     """Write the certificate of a proof over boxes to this file, or those of several to this folder."""
-    recheck: tuple[Path, ...] = ()
+    recheck: tuple[Path, ...] | None = None
     """Check these certificates with a second program, in decimal arithmetic, and prove nothing."""
     workers: int = 1
     """Processes of a proof over boxes."""
@@ -47,12 +47,16 @@ class Prove:
         over_boxes = self.boxes or self.certificate is not None or any("-" in name for name in self.claims)
         if self.latex + self.json + (self.out is not None) > 1:
             raise ValueError("more than one of --latex, --json and --out was given; pass one of them")
-        if (self.recheck or over_boxes) and (self.latex or self.out is not None):
+        checks = self.recheck is not None
+        if (checks or over_boxes) and (self.latex or self.out is not None):
             raise ValueError("--latex and --out are for derivations; with boxes use --json or --certificate")
-        if self.recheck and (self.claims or over_boxes):
+        if checks and (self.claims or over_boxes):
             raise ValueError("--recheck takes certificates alone; drop the claims, --boxes and --certificate")
-        if self.recheck:
-            return self._recheck()
+        if self.recheck is not None:
+            if not self.recheck:
+                raise ValueError("recheck is empty; name one certificate or more")
+            return self._recheck(self.recheck)
+        writable("out", self.out)
         return self._over_boxes() if over_boxes else self._derive()
 
     def _derive(self) -> int:
@@ -89,6 +93,8 @@ class Prove:
             raise ValueError(
                 f"certificate={str(self.certificate)!r} is no folder; name one for {len(chosen)} statements"
             )
+        if len(chosen) == 1:
+            writable("certificate", self.certificate)
         found: list[tuple[Statement, Proof]] = []
         with progress("prove", 100) as advance:
             for one in chosen:
@@ -112,16 +118,16 @@ class Prove:
 
         if self.certificate is not None and proof.witness is None:
             path = self.certificate / f"{statement.id}.json" if folder else self.certificate
-            write(path, certificate(statement, proof))
+            write(path, certificate(statement, proof), "certificate")
 
-    def _recheck(self) -> int:
+    def _recheck(self, paths: tuple[Path, ...]) -> int:
         from json import dumps
 
         from pmdtheory.proof import recheck
 
         found = []
         with progress("recheck", None) as advance:
-            for path in self.recheck:
+            for path in paths:
                 try:
                     text = path.read_text(encoding="utf-8")
                 except (OSError, UnicodeDecodeError):

@@ -13,7 +13,7 @@ from typing import Any
 
 from pmdtheory.solution import SolveError
 
-__all__ = ["WIDE", "main", "progress", "rendered", "tabulated", "width", "write"]
+__all__ = ["WIDE", "main", "progress", "rendered", "tabulated", "width", "writable", "write"]
 
 WIDE = 140  # columns from which a table of many shows all of them
 
@@ -68,16 +68,27 @@ def progress(label: str, total: int | None) -> Iterator[Callable[..., None]]:
         yield advance
 
 
-def write(path: Path, text: str) -> None:
+def _unwritable(name: str, path: Path, why: str) -> ValueError:
+    return ValueError(f"{name}={str(path)!r} cannot be written ({why}); name a file in a folder")
+
+
+def writable(name: str, path: Path | None) -> None:
+    """ValueError for a file that has no folder, or that is one: said before what it is for has taken its time."""
+    if path is not None and path.is_dir():
+        raise _unwritable(name, path, os.strerror(errno.EISDIR))
+    if path is not None and not path.parent.is_dir():
+        raise _unwritable(name, path, os.strerror(errno.ENOENT))
+
+
+def write(path: Path, text: str, name: str = "out") -> None:
     """Write a file whole or not at all."""
+    writable(name, path)
     part = path.with_name(f".{path.name}.part")
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         part.write_text(text, encoding="utf-8")
         os.replace(part, path)
     except OSError as error:
-        raise ValueError(f"out={str(path)!r} cannot be written ({error.strerror}); name a file in a folder") from None
+        raise _unwritable(name, path, str(error.strerror)) from None
     finally:
         with suppress(OSError):  # there is nothing to remove where nothing could be made
             part.unlink()

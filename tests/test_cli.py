@@ -190,6 +190,27 @@ def test_blocks_do_not_go_among_other_files(pmdtheory, tmp_path):
     assert sorted(path.name for path in (tmp_path / "thesis").iterdir()) == ["draft.tex"]
 
 
+@pytest.mark.parametrize(
+    ("call", "fragments"),
+    [
+        (("hunt", "--out", "nowhere/found.json"), ("out='nowhere/found.json'", "cannot be written")),
+        (("prove", "--out", "nowhere/page.md"), ("out='nowhere/page.md'", "cannot be written")),
+        (("prove", "C8-KL", "--certificate", "nowhere/c.json"), ("certificate='nowhere/c.json'", "cannot be written")),
+        (("prove", "C8-KL", "--certificate", "."), ("certificate='.'", "directory")),
+        (("claims", "--out", "."), ("out='.'", "directory")),
+        (("prove", "--recheck"), ("recheck is empty",)),
+    ],
+)
+def test_what_cannot_be_written_or_checked_is_said_at_once(pmdtheory, monkeypatch, call, fragments):
+    def slow(*arguments, **options):
+        raise AssertionError("work before the complaint")
+
+    monkeypatch.setattr("pmdtheory.hunt.hunt", slow)
+    monkeypatch.setattr("pmdtheory.proof.prove_over_box", slow)
+    monkeypatch.setattr("pmdtheory.symbolic.select", slow)
+    refused(pmdtheory(*call), *fragments)
+
+
 def test_an_interrupt_is_exit_status_130(pmdtheory, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt

@@ -54,7 +54,11 @@ class Sweep:
         from tiny_llm_rl._grid import KINDS, Grid, overridden, read_axes, read_settings
 
         axes = read_axes(self.kind, self.grid)
-        grid = Grid(self.kind, overridden(KINDS[self.kind](), read_settings(self.kind, self.set)), axes)
+        settings = read_settings(self.kind, self.set)
+        both = [name for name, _ in axes if name in settings]
+        if both:
+            raise ValueError(f"set {both[0]} is an axis of the grid too; give it in one of the two")
+        grid = Grid(self.kind, overridden(KINDS[self.kind](), settings), axes)
         against = self.against or tuple(name for name, _ in axes if name != "seed")[:2] or ("seed",)
         odd = [name for name in against if name not in dict(axes)]
         if odd or len(against) > 2:

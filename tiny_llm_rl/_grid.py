@@ -21,6 +21,7 @@ __all__ = ["KINDS", "Config", "Grid", "config_of", "overridden", "read_axes", "r
 Config = TrainConfig | BanditConfig
 KINDS: Final[dict[str, type[Config]]] = {"train": TrainConfig, "bandit": BanditConfig}
 _LONGEST = 100  # characters of a cell's name
+_MOST: Final = 100_000  # values of an axis, and cells
 
 
 def config_of(kind: str, values: Mapping[str, Any]) -> Config:
@@ -82,7 +83,12 @@ def _values(name: str, hint: Any, text: str) -> tuple[Any, ...]:
     for part in text.split(","):
         span = re.fullmatch(r"(\d+)\.\.(\d+)", part)
         if span and hint is int:
-            found += range(int(span[1]), int(span[2]) + 1)
+            first, last = int(span[1]), int(span[2])
+            if last - first >= _MOST:
+                raise ValueError(
+                    f"axis {name} must have at most {_MOST:,} values, got {part}; give fewer, and several sweeps"
+                )
+            found += range(first, last + 1)
         else:
             found.append(_read(name, hint, part))
     return tuple(found)
@@ -136,6 +142,8 @@ def read_settings(kind: str, texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"set must be NAME=VALUE, got {shown(text)}; for instance batches=20")
+        if name in found:
+            raise ValueError(f"set {name} is given twice, {shown(text)} the second time; give it once")
         found[name] = _read(name, _hint(owner, name), value)
     return found
 

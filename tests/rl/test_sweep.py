@@ -2,15 +2,17 @@
 
 import json
 import os
+import signal
 import sys
 import types
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmdtheory import _cells, _console
+from pmdtheory import _cells, _console, _executors
 from pmdtheory._executors import Local, Submitit, make_executor
 from pmdtheory.figures._style import Style
 from tests.page import assert_apart
@@ -21,7 +23,7 @@ from tiny_llm_rl._grid import Grid, config_of, overridden, read_axes, read_setti
 from tiny_llm_rl._sweep_figure import draw
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.runlog import plain
+from tiny_llm_rl.runlog import RunDirectory, plain
 
 pytestmark = pytest.mark.jax
 
@@ -89,7 +91,18 @@ def test_without_its_lock_a_cell_would_be_done_twice(tmp_path, monkeypatch):
 
 def test_a_cell_that_raises_and_one_that_kills_cost_themselves_only(tmp_path):
     cells = {str(seed): {"seed": seed} for seed in range(4)}
-    found = _cells.run_cells(tmp_path, f"{TOYS}:troubled", cells, Local(), workers=1, attempts=2)
+    started = []
+
+    class Toys(Local):
+        def start(self, *arguments):
+            started.append(super().start(*arguments))
+            return started[-1]
+
+    toys = Toys({"PMDTHEORY_TOY": "7"})
+    found = _cells.run_cells(tmp_path, f"{TOYS}:troubled", cells, toys, workers=1, attempts=2)
+    assert json.loads((tmp_path / "0" / "summary.json").read_text())["toy"] == "7"
+    assert [worker.problem() for worker in started] == ["signal 9", "signal 9", ""]
+    assert all(worker.process.daemon for worker in started)  # none outlives the one who wants the cells
     assert found == {"0": "FINISHED", "1": _cells.FAILED, "2": _cells.LOST, "3": "FINISHED"}
     assert len(begun(tmp_path / "1")) == 1
     assert len(begun(tmp_path / "2")) == 2
@@ -119,6 +132,41 @@ class Inline:
         return types.SimpleNamespace(ended=lambda: True, problem=lambda: "", stop=lambda: None)
 
 
+class Idle:
+    """An executor of workers that live until they are stopped, but for the first, which ends without having begun."""
+
+    pause = 0.0
+
+    def __init__(self):
+        self.live, self.most, self.started = set(), 0, 0
+
+    def start(self, work, folder, session, name):
+        self.started += 1
+        self.live.add(name)
+        self.most = max(self.most, len(self.live))
+        if self.started == 1:
+            self.live.discard(name)
+        return types.SimpleNamespace(
+            ended=lambda: name not in self.live, problem=lambda: "", stop=lambda: self.live.discard(name)
+        )
+
+
+def test_workers_are_as_many_as_asked_for_and_end_with_the_call(tmp_path):
+    idle = Idle()
+    with pytest.raises(KeyboardInterrupt):
+        _cells.run_cells(
+            tmp_path, "a:b", dict.fromkeys("abcd", {}), idle, workers=2, stop=lambda: idle.started >= 3
+        )  # fmt: skip
+    assert idle.most == 2  # one of them in the place of the one that was lost
+    assert not idle.live
+
+
+def test_the_last_complaint_counts(tmp_path):
+    for k in (1, 2):
+        assert _cells.run_cells(tmp_path, f"{TOYS}:failing", {"a": {}}, Inline(), workers=1) == {"a": _cells.FAILED}
+        assert _cells.complaint(tmp_path, "a") == f"ArithmeticError: try {k}"
+
+
 def test_a_cell_that_leaves_nothing_has_failed(tmp_path):
     found = _cells.run_cells(tmp_path, f"{TOYS}:forgetful", {"a": {}}, Inline(), workers=1)
     assert found == {"a": _cells.FAILED}
@@ -140,6 +188,69 @@ def test_a_summary_that_is_not_seen_yet_is_waited_for(tmp_path):
     assert board.look() == ["a"]
 
 
+def on_board(folder, function, cells, attempts=3):
+    """A folder with cells, as `run_cells` leaves it to its workers."""
+    (folder / "claims").mkdir()
+    _cells._write(folder / "cells.json", {"function": f"{TOYS}:{function}", "attempts": attempts, "cells": cells})
+
+
+def test_a_cell_that_ends_between_the_look_and_the_lock_is_left_alone(tmp_path, monkeypatch):
+    """Another call's worker was faster: its session is not in the claim that this one reads."""
+    on_board(tmp_path, "toy", {"a": {"config": {"seed": 3}}})
+    claim = _cells.claimed
+
+    @contextmanager
+    def late(folder, name):
+        (folder / name).mkdir()
+        (folder / name / "summary.json").write_text("{}")
+        with claim(folder, name) as journal:
+            yield journal
+
+    monkeypatch.setattr(_cells, "claimed", late)
+    assert _cells.work(str(tmp_path), "s", "w") == 0
+    assert not (tmp_path / "a" / "begun").exists()
+
+
+def test_a_cell_that_is_stopped_is_not_lost(tmp_path):
+    """Workers that a scheduler stopped are none that the cell has killed."""
+    found = _cells.run_cells(tmp_path, f"{TOYS}:preempted", {"a": {}}, Inline(), workers=1, attempts=2)
+    assert found == {"a": "FINISHED"}
+    assert len(begun(tmp_path / "a")) == 4
+
+
+def test_a_worker_that_is_stopped_takes_no_other_cell(tmp_path):
+    on_board(tmp_path, "preempted", {"a": {}, "b": {}})
+    assert _cells.work(str(tmp_path), "s", "w") == 0
+    assert (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_worker_that_nobody_waits_for_ends(tmp_path, monkeypatch):
+    on_board(tmp_path, "toy", {"a": {"config": {"seed": 3}}})
+    gone = types.SimpleNamespace(is_alive=lambda: False)
+    monkeypatch.setattr("multiprocessing.parent_process", lambda: gone)
+    assert _cells.work(str(tmp_path), "s", "w") == 0
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_line_that_its_writer_died_in_hides_no_other(tmp_path):
+    on_board(tmp_path, "toy", {"a": {"config": {"seed": 3}}})
+    (tmp_path / "claims" / "a").write_text('\n{"session": "s", "event": "cla')
+    assert _cells.work(str(tmp_path), "s", "w") == 1
+    with (tmp_path / "claims" / "a").open() as journal:
+        assert [event["event"] for event in _cells.events(journal)] == ["claimed", "ended"]
+
+
+def test_the_board_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A worker may read it at any time."""
+    board = tmp_path / "cells.json"
+    _cells._write(board, {"cells": 1})
+    monkeypatch.setattr(os, "replace", lambda *paths: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(OSError, match="No space"):
+        _cells._write(board, {"cells": 2})
+    assert json.loads(board.read_text()) == {"cells": 1}
+
+
 def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     cells = {name: {"config": {"seed": k}} for k, name in enumerate("abcd")}
     with pytest.raises(KeyboardInterrupt):
@@ -150,8 +261,8 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
 
 
 def test_what_is_wrong_is_refused_in_a_line(tmp_path):
-    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {"../x": {}}, Local()), "../x")
-    refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {"claims": {}}, Local()), "claims")
+    for name in ("../x", "a/b", "..", ".", "", "claims", "jobs"):
+        refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {name: {}}, Local()), f"cell {name!r}")  # noqa: B023
     refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {}, Local(), workers=0), "workers", "0")
     (tmp_path / "claims").mkdir(exist_ok=True)
     with _cells.claimed(tmp_path, ".all"):
@@ -161,7 +272,16 @@ def test_what_is_wrong_is_refused_in_a_line(tmp_path):
     grid = Grid("bandit", BanditConfig(), (("seed", (0,)),))
     other = tmp_path / "other"
     sweep.run_sweep(grid, other, executor=Inline(), function=f"{TOYS}:toy")
-    refused(ValueError, lambda: sweep.run_sweep(replace(grid, base=BanditConfig(tau=1.0)), other), "another base")
+    refused(
+        ValueError,
+        lambda: sweep.run_sweep(replace(grid, base=BanditConfig(tau=1.0)), other),
+        "base",
+        "tau is 0.03 there, 1.0 here",
+    )
+    train = Grid("train", TrainConfig(), (("seed", (0,)),))
+    refused(ValueError, lambda: sweep.run_sweep(train, other), "another kind", "'bandit' there, 'train' here")
+    refused(ValueError, lambda: sweep.run_sweep(grid, tmp_path / "none", workers=0), "workers", "0")
+    assert not (tmp_path / "none").exists()
     refused(ValueError, lambda: sweep.run_sweep(replace(grid, axes=(("tau", (0.1,)),)), other), "over seed, not tau")
     refused(ValueError, lambda: sweep.run_sweep(grid, tmp_path), "not empty")
     bad = replace(grid, axes=(("tau", (0.1, -1.0)),))
@@ -182,6 +302,7 @@ def test_what_is_wrong_is_refused_in_a_line(tmp_path):
         ("train", ["tau=0.1,0.1"], ("tau", "once")),
         ("train", ["tau=0.1", "tau=0.2"], ("tau", "once")),
         ("train", ["seed=3..1"], ("seed", "have values")),
+        ("train", ["seed=0..99999999999"], ("seed", "100,000 values", "0..99999999999")),
         ("train", ["nowhere.json"], ("nowhere.json",)),
         ("train", [], ("empty",)),
         ("game", ["tau=1"], ("game", "bandit")),
@@ -253,6 +374,46 @@ def test_columns_have_one_type_and_gaps_are_gaps(tmp_path):
     assert sweep.rows(grid, out)[3]["status"] == sweep.OPEN
 
 
+def test_long_settings_have_names_of_their_own():
+    base = [f"bases/{'x' * 120}-{k}.safetensors" for k in range(3)]
+    cells = Grid("train", TrainConfig(), (("base", tuple(base)),)).cells
+    assert [config.base for config in cells.values()] == base
+    assert all(len(name) == 16 for name in cells)
+
+
+def test_columns_are_of_one_type():
+    assert sweep._column([1, None, 2]) == [1, None, 2]
+    assert [type(value) for value in sweep._column([1, 0.5])] == [float, float]
+    assert sweep._column([1, "a", None]) == ["1", "a", None]
+
+
+def test_a_cell_goes_on_and_says_when_it_was_stopped(tmp_path, monkeypatch):
+    """A bandit that was begun is gone on with; a signal leaves the cell open, of either kind."""
+    from tiny_llm_rl._bandit_run import Stopped
+
+    config = BanditConfig(actions=20, batches=1, algorithm="exact-mean")
+    RunDirectory(tmp_path / "b", config, kind="bandit")  # as far as a worker came before it died
+    bandit = sweep.payload("bandit", config)
+    assert sweep.cell(bandit, tmp_path / "b") == "FINISHED"
+
+    def stopped(*arguments, **options):
+        raise Stopped(1, signal.SIGTERM)
+
+    monkeypatch.setattr("tiny_llm_rl._bandit_run.run", stopped)
+    assert sweep.cell(bandit, tmp_path / "b") == _cells.STOPPED
+    asked = []
+
+    def trained(config, directory, *, stop):
+        asked.append(stop())
+        os.kill(os.getpid(), signal.SIGTERM)
+        asked.append(stop())
+        return types.SimpleNamespace(status=types.SimpleNamespace(name="STOPPED"))
+
+    monkeypatch.setattr("tiny_llm_rl.train.train", trained)
+    assert sweep.cell(sweep.payload("train", TrainConfig()), tmp_path / "t") == _cells.STOPPED
+    assert asked == [False, True]
+
+
 def command(*arguments):
     return _console.main(Sweep, "tiny-llm-rl", "", [str(argument) for argument in arguments])
 
@@ -288,6 +449,8 @@ def test_the_command_leaves_a_table_and_a_figure(tmp_path, capsys):
         (["--against", "rollouts"], ("against", "rollouts", "tau, seed")),
         (["--executor", "clouds"], ("executor", "clouds")),
         (["--set", "batches"], ("set", "NAME=VALUE")),
+        (["--set", "tau=0.3"], ("set tau", "axis")),
+        (["--set", "lag=1", "lag=2"], ("set lag", "twice")),
         (["--collect", "--out", tmp_path / "no"], ("no sweep",)),
     ):
         assert command(*call, *more) == 2
@@ -379,6 +542,8 @@ def test_jobs_of_submitit_do_the_same(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", stand_in())
     executor = make_executor("slurm", ["timeout_min=60", "slurm_partition=gpu"])
     assert executor == Submitit("slurm", {"timeout_min": 60, "slurm_partition": "gpu"})
+    odd = make_executor("submitit", ["slurm_nice=-5", "slurm_mem=8GB", "slurm_comment=--5=²"])
+    assert odd == Submitit("local", {"slurm_nice": -5, "slurm_mem": "8GB", "slurm_comment": "--5=²"})
     cells = {name: {"config": {"seed": k}} for k, name in enumerate("abc")}
     quick = replace(executor, pause=0.0)
     assert set(_cells.run_cells(tmp_path, f"{TOYS}:toy", cells, quick).values()) == {"FINISHED"}
@@ -398,7 +563,12 @@ def test_without_submitit_its_executors_are_refused_by_name(monkeypatch):
         refused(ValueError, lambda name=name: make_executor(name), name, "pip install submitit")
 
 
-def test_the_environment_of_workers_is_theirs_alone(tmp_path):
+def test_the_environment_of_workers_is_theirs_alone(monkeypatch):
     before = dict(os.environ)
     assert sweep.local().environment["XLA_FLAGS"].endswith(sweep.ONE_THREAD)
+    assert dict(os.environ) == before
+    monkeypatch.setenv("PMDTHEORY_TOY", "mine")
+    before = dict(os.environ)
+    with _executors._environment({"PMDTHEORY_TOY": "7", "PMDTHEORY_OTHER": "8"}):
+        assert (os.environ["PMDTHEORY_TOY"], os.environ["PMDTHEORY_OTHER"]) == ("7", "8")
     assert dict(os.environ) == before
