@@ -50,11 +50,14 @@ def population(kind, law, size, rng):
 
 
 def study(kind, law, n, prompts, tau, repetitions, names=NAMES):
-    """Share of data sets whose interval holds the true mean, with the bounds of the bias, and without: the mutant."""
+    """Share of data sets whose interval holds the true mean, with the bounds of the bias, and without: the mutant.
+
+    And the mean width of the first, and how far the estimate is off on average.
+    """
     mass, reward, draw = population(kind, law, max(prompts * repetitions, 4000), np.random.default_rng(7))
     true, rewards = laws(mass, reward, tau), draw(n)
     estimates = corrected(rewards, tau, empirical_measures(rewards, tau)[0])
-    hits, plain = dict.fromkeys(names, 0), dict.fromkeys(names, 0)
+    hits, plain, width, off = (dict.fromkeys(names, 0.0) for _ in range(4))
     for i in range(repetitions):
         rows, owner = slice(i * prompts, (i + 1) * prompts), np.arange(prompts)
         left = GradedBias([(rewards[rows], owner)], LEVEL).bounds([FIELDS[name] for name in names], tau)
@@ -63,9 +66,11 @@ def study(kind, law, n, prompts, tau, repetitions, names=NAMES):
             ends = GRADED_ENDS.get(name, (rewards[rows].min(), rewards[rows].max()))
             one = over_prompts(values, owner, LEVEL, bias=tuple(bias), share=BAND, ends=ends)
             hits[name] += one.low <= truth <= one.high
+            width[name] += one.high - one.low
+            off[name] += one.value - truth
             bare = over_prompts(values, owner, LEVEL)
             plain[name] += bare.low <= truth <= bare.high
-    return {name: (hits[name] / repetitions, plain[name] / repetitions) for name in names}
+    return {name: tuple(each[name] / repetitions for each in (hits, plain, width, off)) for name in names}
 
 
 def least_allowed(repetitions):
@@ -77,8 +82,8 @@ def test_means_of_graded_rewards_are_covered(kind, law):
     """The correction of order 1/n alone does not cover where success is rare: its intervals miss in half the data."""
     repetitions = 10
     found = study(kind, law, 4, 100, 0.1, repetitions, ("new_pass_rate", "kl"))
-    assert all(bounded >= least_allowed(repetitions) for bounded, _ in found.values()), found
-    assert all(plain < 0.5 for _, plain in found.values()), found
+    assert all(bounded >= least_allowed(repetitions) for bounded, *_ in found.values()), found
+    assert all(plain < 0.5 for _, plain, *_ in found.values()), found
 
 
 @pytest.mark.slow
@@ -91,7 +96,7 @@ def test_means_of_graded_rewards_are_covered_at_length(kind, law, n, prompts, ta
     repetitions = 40 if prompts == 50 else 20
     found = study(kind, law, n, prompts, tau, repetitions)
     allowed = least_allowed(repetitions) - (0.04 if prompts == 50 else 0.0)
-    assert all(bounded >= allowed for bounded, _ in found.values()), found
+    assert all(bounded >= allowed for bounded, *_ in found.values()), found
 
 
 def test_all_groups_are_counted():
