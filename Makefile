@@ -82,19 +82,19 @@ test-torch: $(TORCH_STAMP)
 
 # What the extras `tasks` and `sweep` and the sinks need; reasoning-gym brings some thirty packages.
 EXTRAS := .venv-extras/bin
-EXTRAS_STAMP := .venv-extras/.extras-2
+EXTRAS_STAMP := .venv-extras/.extras-3
 
 $(EXTRAS_STAMP):
 	rm -rf .venv-extras
 	"$(PYTHON)" -m venv .venv-extras
 	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
 	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check 'reasoning-gym==0.1.25' 'trackio>=0.40' 'tensorboardX>=2.6' \
-		'submitit==1.5.*'
+		'submitit==1.5.*' 'tokenizers>=0.21'
 	$(EXTRAS)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 test-extras: $(EXTRAS_STAMP)
-	$(EXTRAS)/python -m pytest tests/rl/test_extras.py -m extras $(PYTEST_FLAGS)
+	$(EXTRAS)/python -m pytest tests/rl/test_extras.py tests/smollm/test_gym.py -m extras $(PYTEST_FLAGS)
 
 # Frameworks that training is done with: an environment each, since they pin one another's dependencies. PyTorch goes in
 # first, so that the build it is asked for stays.

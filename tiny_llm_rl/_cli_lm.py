@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,8 +11,9 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 
 from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._signals import STATUS, held_signals
+from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.devices import Devices
 from tiny_llm_rl.pretrain import PretrainConfig
 from tiny_llm_rl.runlog import SCHEMA, plain
 
@@ -74,13 +74,15 @@ class Train:
     """Train a language model by reinforcement learning and write a run directory.
 
     Example: `tiny-llm-rl train --out runs/grpo --algorithm grpo --batches 20`. A run that was interrupted or killed
-    goes on with `--resume` and the same arguments, and ends with the same weights.
+    goes on with `--resume` and the same arguments, and ends with the same weights. `--devices all` takes all devices.
     """
 
     out: Path
     """The run's directory: config, metrics (a line of JSON a batch), checkpoint, summary, weights at the end."""
     config: OmitArgPrefixes[TrainConfig] = field(default_factory=TrainConfig)
     """What is trained."""
+    where: OmitArgPrefixes[Devices] = field(default_factory=Devices)
+    """On which devices, in how many processes."""
     resume: bool = False
     """Go on with the run in that directory."""
     sink: str = "none"
@@ -90,44 +92,32 @@ class Train:
 
     def run(self) -> int:
         """Exit status 0; 1 when the run ended in a failure; 130 or 143 when a signal stopped it."""
-        from tiny_llm_rl.runlog import RunDirectory
+        devices = self.where.mesh()  # before anything else asks for a device
+        from tiny_llm_rl.mesh import gathered
+        from tiny_llm_rl.processes import leads, together
         from tiny_llm_rl.sink import make_sink
-        from tiny_llm_rl.train import RunStatus, load_base, train
+        from tiny_llm_rl.train import RunStatus, check_split, load_base
         from tiny_llm_rl.weights import save_model
 
-        base = load_base(self.config.base, self.config.difficulty)  # a base that is missing leaves no directory behind
-        sink = make_sink(self.sink, self.out)
-        directory = RunDirectory(self.out, self.config, kind="train", resume=self.resume)
-        began = time.perf_counter()
-        with held_signals() as seen, progress(self.config.algorithm, self.config.batches) as advance, sink as write:
-            tokens = []
-
-            def watch(record: dict[str, Any]) -> None:
-                write(record)
-                tokens.append(record.get("response_length", 0.0) * self.config.batch * self.config.oversample)
-                pace = sum(tokens) / (time.perf_counter() - began)
-                advance(
-                    f"{self.config.algorithm} reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s",
-                    record["batch"] + 1,
-                )
-
-            outcome = train(self.config, directory, base=base, stop=lambda: bool(seen), report=watch)
-        if outcome.status is RunStatus.STOPPED:
-            print(
-                f"tiny-llm-rl: stopped after batch {outcome.batches}, which is saved; --resume goes on", file=sys.stderr
-            )
-            return STATUS[seen[0]]
-        _, task, tokenizer = base
-        record = {"task": task.name, "difficulty": list(self.config.difficulty), "alphabet": tokenizer.alphabet}
-        save_model(self.out / "model.safetensors", outcome.model, {**record, "config": plain(self.config)})
-        if self.json:
-            print(directory.summary.read_text(), end="")
-        else:
-            print(tabulated(str(self.out), ("", "first batch", "last batch"), _first_and_last(outcome.records)), end="")
-        if outcome.status is not RunStatus.FINISHED:
-            print(f"tiny-llm-rl: {outcome.status.name}: {outcome.status.value}", file=sys.stderr)
-            return 1
-        return 0
+        with results_alone():
+            # What is wrong or missing leaves no directory behind.
+            base = together(lambda: load_base(self.config.base, self.config.difficulty))
+            check_split(self.config, devices)
+            sink = together(lambda: make_sink(self.sink if leads() else "none", self.out))
+            directory = opened(self.out, self.config, kind="train", resume=self.resume)
+            outcome, status = trained(self.config, directory, base, devices, sink)
+            model: Any = gathered(outcome.model)
+        if leads() and outcome.status is not RunStatus.STOPPED:
+            _, task, tokenizer = base
+            record = {"task": task.name, "difficulty": list(self.config.difficulty), "alphabet": tokenizer.alphabet}
+            save_model(self.out / "model.safetensors", model, {**record, "config": plain(self.config)})
+            if self.json:
+                print(directory.summary.read_text(), end="")
+            else:
+                table = _first_and_last(outcome.records)
+                print(tabulated(str(self.out), ("", "first batch", "last batch"), table), end="")
+        complaint(outcome)
+        return status
 
 
 def _first_and_last(records: list[dict[str, Any]]) -> list[tuple[str, str, str]]:

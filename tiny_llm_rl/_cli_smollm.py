@@ -1,8 +1,6 @@
 """`tiny-llm-rl smollm fetch | chat | train`: a pretrained model of the Llama family. Part of `cli.py`."""
 
 import json
-import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,8 +8,9 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._signals import STATUS, held_signals
+from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.devices import Devices
 from tiny_llm_rl.runlog import SCHEMA, plain
 from tiny_llm_rl.smollm.chat import SYSTEM
 from tiny_llm_rl.smollm.training import ModelOptions
@@ -131,6 +130,8 @@ class TrainChat:
     """What is trained; base is smollm2 or a Hugging Face directory."""
     options: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     """How the model is trained."""
+    where: OmitArgPrefixes[Devices] = field(default_factory=Devices)
+    """On which devices, in how many processes."""
     resume: bool = False
     """Go on with the run in that directory."""
     json: bool = False
@@ -138,48 +139,41 @@ class TrainChat:
 
     def run(self) -> int:
         """Exit status 0; 1 when the run ended in a failure; 130 or 143 when a signal stopped it."""
-        from tiny_llm_rl.runlog import RunDirectory
+        devices = self.where.mesh()  # before anything else asks for a device
+        from tiny_llm_rl.mesh import gathered
+        from tiny_llm_rl.processes import leads, together
         from tiny_llm_rl.smollm.fetch import installed
         from tiny_llm_rl.smollm.training import base, save_trained
-        from tiny_llm_rl.train import RunStatus, train
+        from tiny_llm_rl.train import RunStatus, check_split
 
-        folder = installed(self.config.base)
-        config = replace(self.config, base=str(folder))
-        start = base(folder, self.options, difficulty=config.difficulty, seed=config.seed)
-        described = {**plain(config), "model": plain(self.options)}
-        directory = RunDirectory(self.out, described, kind="smollm", resume=self.resume)
-        began, tokens = time.perf_counter(), [0.0]
-        with held_signals() as seen, progress(config.algorithm, config.batches) as advance:
+        with results_alone():
+            folder = together(lambda: installed(self.config.base))
+            config = replace(self.config, base=str(folder))
+            check_split(config, devices)
+            start = together(lambda: base(folder, self.options, difficulty=config.difficulty, seed=config.seed))
+            described = {**plain(config), "model": plain(self.options)}
+            directory = opened(self.out, described, kind="smollm", resume=self.resume)
+            outcome, status = trained(config, directory, start, devices)
+            model: Any = gathered(outcome.model)
+        if leads() and outcome.status is not RunStatus.STOPPED:
+            save_trained(self.out / "model", model, folder)
+            if self.json:
+                print(directory.summary.read_text(), end="")
+            else:
+                print(tabulated(str(self.out), ("", "first batch", "last batch"), _summary(outcome.records)), end="")
+        complaint(outcome)
+        return status
 
-            def watch(record: dict[str, Any]) -> None:
-                tokens[0] += record.get("response_length", 0.0) * config.batch * config.oversample
-                pace = tokens[0] / (time.perf_counter() - began)
-                advance(
-                    f"{config.algorithm} reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s", record["batch"] + 1
-                )
 
-            outcome = train(config, directory, base=start, stop=lambda: bool(seen), report=watch)
-        if outcome.status is RunStatus.STOPPED:
-            print(
-                f"tiny-llm-rl: stopped after batch {outcome.batches}, which is saved; --resume goes on", file=sys.stderr
-            )
-            return STATUS[seen[0]]
-        trained: Any = outcome.model
-        save_trained(self.out / "model", trained, folder)
-        if self.json:
-            print(directory.summary.read_text(), end="")
-        else:
-            rows = [
-                (name, *(f"{r[name]:.6g}" if name in r else "-" for r in (outcome.records[0], outcome.records[-1])))
-                for name in ("train_reward", "response_length", "entropy", "loss", "gradient_norm")
-            ]
-            evaluation = outcome.records[-1].get("evaluation", {})
-            rows += [("evaluation average", "", f"{evaluation['average']:.6g}")] if evaluation else []
-            print(tabulated(str(self.out), ("", "first batch", "last batch"), rows), end="")
-        if outcome.status is not RunStatus.FINISHED:
-            print(f"tiny-llm-rl: {outcome.status.name}: {outcome.status.value}", file=sys.stderr)
-            return 1
-        return 0
+def _summary(records: list[dict[str, Any]]) -> list[tuple[str, ...]]:
+    """Rows of a table: some numbers of the first and the last record, and the evaluation at the end."""
+    first, last = records[0], records[-1]
+    rows: list[tuple[str, ...]] = [
+        (name, *(f"{r[name]:.6g}" if name in r else "-" for r in (first, last)))
+        for name in ("train_reward", "response_length", "entropy", "loss", "gradient_norm")
+    ]
+    evaluation = last.get("evaluation", {})
+    return rows + ([("evaluation average", "", f"{evaluation['average']:.6g}")] if evaluation else [])
 
 
 Action = (

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.sharding import Mesh
 from numpy.typing import NDArray
 
+from tiny_llm_rl import mesh, processes
 from tiny_llm_rl._checks import whole
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.rollout import END_TOKEN, Rollouts, sample
@@ -77,26 +78,35 @@ def in_parts(
     samples: int,
     rows: int,
     temperature: float = 1.0,
+    devices: Mesh | None = None,
 ) -> Iterator[tuple[int, list[list[str]], Rollouts]]:
-    """Responses to prompts, at most about `rows` of them sampled at once.
+    """Responses to prompts, at most about `rows` of them sampled at once; on a mesh, rows over devices.
+
+    The parts and the key of each are the same on every mesh, and the number that decides a token depends on the key and
+    on its row in the part alone. So the responses are those of one device, unless rounding decides between two tokens.
 
     Yields:
-        The number of the part's first prompt, the responses to each of its prompts, and their `Rollouts` (NumPy).
+        The number of the first prompt that this process decodes, the responses to it and the next ones, and the
+        `Rollouts` (NumPy) of the whole part. Without a mesh, and alone, a process decodes all prompts.
     """
     given, lengths = tokenizer.rows(texts, task.prompt_slots)
     at_once = max(1, min(len(texts), rows // samples))
+    size = 1 if devices is None else devices.size
     for start in range(0, len(texts), at_once):
-        # The last part is filled up, so that all have one shape and nothing is compiled twice.
-        index = np.minimum(np.arange(start, start + at_once), len(texts) - 1)
-        found = sample(
-            model, jnp.asarray(given[index]), jnp.asarray(lengths[index]), jax.random.fold_in(key, start),
-            slots=task.response_slots, copies=samples, temperature=temperature,
-        )  # fmt: skip
+        # The last part is filled up, so that all have one shape and nothing is compiled twice; so is each on a mesh.
+        index = np.minimum(np.arange(start, start + -(-at_once // size) * size), len(texts) - 1)
+        asked: tuple[Array, Array] = mesh.shard_batch(devices, (given[index], lengths[index]))
+        with mesh.in_context(devices):
+            found = sample(
+                model, *asked, jax.random.fold_in(key, start),
+                slots=task.response_slots, copies=samples, temperature=temperature,
+            )  # fmt: skip
         count = min(at_once, len(texts) - start)
-        whole_part: Any = map(np.asarray, found)
+        whole_part: Any = mesh.on_host(found)
         kept = Rollouts(*[column[: count * samples] for column in whole_part])
-        said = tokenizer.texts(np.asarray(kept.tokens))
-        yield start, [said[i * samples : (i + 1) * samples] for i in range(count)], kept
+        first, end, _ = (slice(None) if devices is None else processes.own_part(count)).indices(count)
+        said = tokenizer.texts(np.asarray(kept.tokens[first * samples : end * samples]))
+        yield start + first, [said[i : i + samples] for i in range(0, len(said), samples)], kept
 
 
 def evaluate(
@@ -109,6 +119,7 @@ def evaluate(
     samples: int = 1,
     seed: int = 0,
     temperature: float = 1.0,
+    devices: Mesh | None = None,
 ) -> Evaluation:
     """Sample k responses to each of the first `prompts` held-out prompts of a seed.
 
@@ -121,6 +132,7 @@ def evaluate(
         samples: k.
         seed: of the prompts.
         temperature: of the sampling.
+        devices: a mesh that the rows are split over; each process verifies its part, and all return the same.
 
     Returns:
         `Evaluation`.
@@ -143,16 +155,19 @@ def evaluate(
     rewards = np.zeros((prompts, samples))
     majority = np.zeros(prompts)
     tokens = entropy = truncated = 0.0
-    for start, said, found in in_parts(
-        model, task, tokenizer, texts, key, samples=samples, temperature=temperature, rows=_ROWS
+    for first, said, found in in_parts(
+        model, task, tokenizer, texts, key, samples=samples, temperature=temperature, rows=_ROWS, devices=devices
     ):
         tokens += float(found.mask.sum())
         entropy += float(np.asarray(found.entropy).sum(dtype=np.float64))
         truncated += float((found.mask.all(-1) & (found.tokens[:, -1] != END_TOKEN)).sum())
-        for i, own in enumerate(said, start):
+        for i, own in enumerate(said, first):
             rewards[i] = [task.reward(texts[i], response) for response in own]
             answers = [task.answer(response) for response in own]
             majority[i] = rewards[i, answers.index(Counter(answers).most_common(1)[0][0])]
+    if devices is not None:  # prompts that another process has verified are zero in this one
+        found_anywhere = processes.joined(np.column_stack([rewards, majority])[None]).sum(0)
+        rewards, majority = found_anywhere[:, :-1], found_anywhere[:, -1]
     average, best = rewards.mean(-1), rewards.max(-1)
     return Evaluation(
         prompts,

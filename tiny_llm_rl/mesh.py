@@ -7,44 +7,37 @@ devices, gathers of sharded weights where they are used.
 
 The code of one device runs unchanged: without a mesh in context every function here returns what it is given.
 Everything random and everything on the host is a function of the seed and the batch's number, so that all processes of
-`jax.distributed` do the same and only rows are exchanged.
+`jax.distributed` do the same and only rows are exchanged; `processes` is what they say to each other.
 """
 
 import resource
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from numpy.typing import NDArray
 
 from tiny_llm_rl._checks import whole
-
-FloatArray = NDArray[np.float64]
-Made = TypeVar("Made")
 
 __all__ = [
     "COPIES",
     "SHARDS",
-    "anywhere",
     "bytes_per_device",
     "check_rows",
     "copied",
-    "first_one_first",
     "gathered",
     "in_context",
-    "joined",
     "make_mesh",
     "on_host",
-    "own_part",
     "peak_memory",
     "shard_batch",
     "shard_model",
+    "split_over",
     "split_rows",
     "split_state",
     "unsplit",
@@ -109,6 +102,12 @@ def split_rows(tree: Any) -> Any:
         return _ROWS if x.ndim and x.shape[0] % mesh.size == 0 else Spec()
 
     return _constrained(tree, spec)
+
+
+def split_over(rows: int) -> int:
+    """Devices over which so many rows are split in a compiled function: 1 without a mesh in context."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty or COPIES not in mesh.shape or rows % mesh.size else int(mesh.size)
 
 
 def split_state(tree: Any) -> Any:
@@ -207,38 +206,6 @@ def copied(mesh: Mesh | None, tree: Any) -> Any:
     leaves, shape = jax.tree.flatten(tree)
     arrays = iter(_relaid([x for x in leaves if isinstance(x, jax.Array)], NamedSharding(mesh, Spec())))
     return jax.tree.unflatten(shape, [next(arrays) if isinstance(x, jax.Array) else x for x in leaves])
-
-
-def own_part(size: int) -> slice:
-    """Which of so many rows this process works on, on the host; all of them when it is alone."""
-    each = -(-size // jax.process_count())
-    return slice(jax.process_index() * each, (jax.process_index() + 1) * each)
-
-
-def joined(own: FloatArray) -> FloatArray:
-    """The rows of all processes, one after another, from each one's own, bit for bit."""
-    if jax.process_count() == 1:
-        return own
-    from jax.experimental.multihost_utils import process_allgather
-
-    bits = np.ascontiguousarray(own, np.float64).view(np.uint32)  # jax would cut float64 to float32
-    return np.ascontiguousarray(process_allgather(bits, tiled=True)).view(np.float64)
-
-
-def anywhere(flag: bool) -> bool:
-    """Whether it is true in any process; all have to ask."""
-    return bool(joined(np.array([float(flag)])).any())
-
-
-def first_one_first(make: Callable[[], Made]) -> Made:
-    """What `make` returns in this process, called in the first process before the others: to open a run's directory.
-
-    >>> first_one_first(lambda: 3)
-    3
-    """
-    found = make() if jax.process_index() == 0 else None
-    anywhere(False)  # the others wait here
-    return make() if found is None else found
 
 
 def bytes_per_device(tree: Any) -> dict[int, int]:

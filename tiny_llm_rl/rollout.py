@@ -163,6 +163,10 @@ def log_probs(model: Transformer, prompts: Array, lengths: Array, responses: Arr
         1,
     )
     live = jnp.concatenate([steps[:-1] < lengths[:, None] - 1, jnp.ones((prompts.shape[0], 1), bool), mask[:, :-1]], 1)
-    laws = _laws(model.logits(tokens, positions, live, start=width - 1))
-    chosen = jnp.sum(jax.nn.one_hot(responses, laws.shape[-1], dtype=laws.dtype) * laws, -1)
+    own = getattr(model, "chosen", None)  # of a model whose vocabulary is large
+    if own is None:
+        laws = _laws(model.logits(tokens, positions, live, start=width - 1))
+        chosen = jnp.sum(jax.nn.one_hot(responses, laws.shape[-1], dtype=laws.dtype) * laws, -1)
+    else:
+        chosen = own(tokens, positions, live, responses, start=width - 1)
     return jnp.where(mask, chosen, 0.0)

@@ -1,19 +1,22 @@
 """Programs of the tests of meshes: run as `python -m tests.rl.mesh_programs NAME ...`, one line of JSON out."""
 
 import json
+import os
 import re
+import signal
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
 
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.mesh import bytes_per_device, first_one_first, gathered, in_context, make_mesh, on_host
+from tiny_llm_rl.mesh import bytes_per_device, gathered, in_context, make_mesh, on_host
 from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
-from tiny_llm_rl.train import Run, train
+from tiny_llm_rl.train import Run
 
 CONFIG = TrainConfig(
     prompts=16,
@@ -23,7 +26,8 @@ CONFIG = TrainConfig(
     learning_rate=3e-3,
     tau=0.3,
     evaluate_every=2,
-    evaluation_prompts=8,
+    evaluation_prompts=16,  # with as many samples as rollouts: nothing more to compile
+    evaluation_samples=4,
 )
 SEEN = ("loss", "gradient_norm", "kl_old_new", "largest_log_ratio", "train_reward")
 EVENT = "/jax/core/compile/backend_compile_duration"
@@ -51,29 +55,75 @@ def base():
     return Transformer(ModelConfig(4, 16, 1, 1), jax.random.key(0)), Parity(), Tokenizer("ab")
 
 
-def run(devices, config=CONFIG, batches=CONFIG.batches):
-    """Curves of a run, how much was compiled in each batch, and bytes of model and optimiser on each device."""
-    compiled = [0]  # while it is set up, then a number a batch
+def llama():
+    """A random Llama whose gradient is taken of 16 responses at a time, and logits of one a device."""
+    from tiny_llm_rl.smollm import _turns
+    from tiny_llm_rl.smollm.config import LlamaConfig
+    from tiny_llm_rl.smollm.model import random_llama
 
-    def listen(event, seconds, **more):
-        compiled[-1] += event == EVENT
+    _turns.LOGITS = 20
+    config = LlamaConfig(4, 16, 2, 2, 1, 8, 16, rows=16, remat=True)
+    return random_llama(config, jax.random.key(0), scale=0.3), Parity(), Tokenizer("ab")
 
-    jax.monitoring.register_event_duration_secs_listener(listen)
-    own = Run(config, base(), devices)
-    records = []
-    for _ in range(batches):
-        compiled.append(0)
-        records.append(own.batch()[1])
-    jax.monitoring.unregister_event_duration_listener(listen)
-    weights = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(on_host(own.model))]
-    return {
-        **{name: [record[name] for record in records] for name in SEEN},
-        "accuracy": [record["evaluation"]["average"] for record in records if "evaluation" in record],
-        "compiled": compiled,
-        "state_bytes": records[-1]["state_bytes"],
-        "bytes": [size for _, size in sorted(bytes_per_device((own.model, own.optimiser_state)).items())],
-        "weights": np.concatenate(weights).tolist(),
-    }
+
+class Counted(Run):
+    """A run that notes how much is compiled: while it is set up, then in each batch."""
+
+    def __init__(self, *given):
+        self.compiled = [0]
+        jax.monitoring.register_event_duration_secs_listener(self.listen)
+        super().__init__(*given)
+
+    def listen(self, event, seconds, **more):
+        self.compiled[-1] += event == EVENT
+
+    def batch(self):
+        self.compiled.append(0)
+        return super().batch()
+
+    def seen(self, records):
+        """Curves, compilations, weights, and bytes of model and optimiser on each device."""
+        jax.monitoring.unregister_event_duration_listener(self.listen)
+        weights = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(on_host(self.model))]
+        return {
+            **{name: [record[name] for record in records] for name in SEEN},
+            "accuracy": [record["evaluation"] for record in records if "evaluation" in record],
+            "compiled": self.compiled,
+            "state_bytes": records[-1]["state_bytes"],
+            "bytes": [size for _, size in sorted(bytes_per_device((self.model, self.optimiser_state)).items())],
+            "weights": np.concatenate(weights).tolist(),
+        }
+
+
+def run(devices, config=CONFIG, batches=CONFIG.batches, start=None):
+    """What a run shows that is not kept."""
+    own = Counted(config, start or base(), devices)
+    return own.seen([own.batch()[1] for _ in range(batches)])
+
+
+def commanded(folder, kind=Counted):
+    """`tiny-llm-rl train` as a function of arguments: its exit status, the run that it made, and its records."""
+    from tiny_llm_rl import cli, tasks, train
+
+    made = []
+
+    class Kept(kind):
+        def __init__(self, *given):
+            super().__init__(*given)
+            made.append(self)
+
+    tasks.TASKS["parity"], train.Run = Parity, Kept
+    names = ("prompts", "rollouts", "minibatches", "learning_rate", "tau", "evaluate_every", "evaluation_prompts")
+    given = [f"--{name.replace('_', '-')}={getattr(CONFIG, name)}" for name in (*names, "evaluation_samples")]
+
+    def act(*arguments):
+        status = cli.main(
+            ["train", "--out", f"{folder}/run", "--base", f"{folder}/base.safetensors", *given, "--json", *arguments]
+        )
+        lines = Path(folder, "run", "metrics.jsonl").read_text().splitlines()
+        return status, made[-1], [json.loads(line) for line in lines]
+
+    return act
 
 
 def collectives(shards):
@@ -102,44 +152,49 @@ def collectives(shards):
     return {"bytes": found, "parameters": sum(x.size for x in jax.tree.leaves(model))}
 
 
-def quick():
-    """One device against eight, two of which share a copy, without an evaluation."""
-    config = replace(CONFIG, batches=100, evaluate_every=100)
-    found = {name: run(mesh, config, 3) for name, mesh in {"one": None, "both": make_mesh(2)}.items()}
-    sys.stdout.write(json.dumps(found))
+def quick(folder):
+    """One device against eight, two of which share a copy, which the command takes."""
+    one = run(None, replace(CONFIG, batches=3, evaluate_every=3), 3)
+    status, own, records = commanded(folder)("--batches=3", "--evaluate-every=3", "--devices=all", "--shards=2")
+    sys.stdout.write(json.dumps({"one": one, "both": own.seen(records), "status": status}))
 
 
 def all_meshes():
     """One device against every kind of mesh, with a policy that lags, and the collectives of the compiled updates."""
     meshes = {"one": None, "copies": make_mesh(), "shards": make_mesh(8), "both": make_mesh(2)}
     found = {name: run(mesh) for name, mesh in meshes.items()}
+    pretrained = llama()
+    found |= {f"llama-{name}": run(meshes[name], replace(CONFIG, batches=2), 2, pretrained) for name in ("one", "both")}
     lagging = replace(CONFIG, lag=1, anchor="current", correction="truncated", batches=3)
     found |= {f"lag-{name}": run(meshes[name], lagging, 3) for name in ("one", "both")}
     sys.stdout.write(json.dumps({**found, "collectives": {shards: collectives(shards) for shards in (1, 8)}}))
 
 
-def of_two(number, address, folder):
-    """One of two processes with a device each; they train together, keep a run and go on with it."""
-    from pathlib import Path
+class Told(Run):
+    """A process that is told to stop in its first batch."""
 
-    from tiny_llm_rl.runlog import RunDirectory
+    def batch(self):
+        found = super().batch()
+        if self.done == 1 and jax.process_index() == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return found
 
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    jax.distributed.initialize(address, 2, int(number))
-    mesh = make_mesh(2 if folder.endswith("shards") else 1)
-    directory = first_one_first(lambda: RunDirectory(Path(folder), CONFIG, kind="train", resume=True))
-    first = train(CONFIG, directory, base=base(), devices=mesh, stop=lambda: number == "1")
-    again = RunDirectory(Path(folder), CONFIG, kind="train", resume=True)
-    outcome = train(CONFIG, again, base=base(), devices=mesh)
-    weights = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gathered(outcome.model))]
+
+def of_two(folder, shards, *joining):
+    """One of two processes with a device each; they train together, stop when one is told to, and go on."""
+    act = commanded(folder, Told)
+    shards = f"--shards={shards}"
+    first = act("--batches=4", *joining, shards)
+    last = act("--batches=4", "--resume", "--devices=all", shards)  # they are joined already
+    state = last[1].model
+    weights = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gathered(state))]
     sys.stdout.write(
-        json.dumps(
+        "\n"
+        + json.dumps(
             {
-                "statuses": [first.status.name, outcome.status.name],
-                "batches": [first.batches, outcome.batches],
-                **{name: [record[name] for record in outcome.records] for name in SEEN},
-                "accuracy": [record["evaluation"]["average"] for record in outcome.records if "evaluation" in record],
-                "bytes": bytes_per_device(outcome.model),
+                "statuses": [first[0], last[0]],
+                "batches": [first[1].done, last[1].done],
+                "bytes": bytes_per_device(state),
                 "weights": np.concatenate(weights).tolist(),
             }
         )

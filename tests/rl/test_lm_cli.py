@@ -1,11 +1,13 @@
 """The commands of the language model, run as a user runs them; killed runs go on to the same weights."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -193,6 +195,31 @@ def test_verdicts_can_say_no():
     assert "part below its base: reversed" in said("part", 0.35)[1]
     assert "none - .6 mean below zero: not shown" in said("none", 0.3)[1]
     assert "none - .6 mean below zero: shown" in said("none", 0.1)[1]
+
+
+def test_a_table_of_arms_by_hand(monkeypatch):
+    """Three seeds, one seed whose interval is that of its prompts, and none."""
+    base = {"accuracy": 0.2, "interval": (0.19, 0.21), "length": 9.0, "entropy": 0.5}
+    monkeypatch.setattr(verdicts, "base_accuracy", lambda chosen, made: base)
+    arms = [SimpleNamespace(name=name, title=name.upper()) for name in ("mean", "part", "none")]
+    gone = math.nan
+    accuracy = np.array([[0.3, 0.4, 0.5], [0.1, gone, gone], [gone, gone, gone]])
+    arrays = {
+        "accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.03,
+        "eval_length": 10.0 * accuracy, "eval_entropy": accuracy,
+        "finished": np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]]),
+    }  # fmt: skip
+    found = verdicts.table(SimpleNamespace(arms=arms), arrays)
+    assert found["base"] is base
+    mean, part, none = found["arms"]
+    assert [mean[name] for name in ("accuracy", "over_base", "over_reference")] == pytest.approx([0.4, 2.0, 1.0])
+    assert mean["interval"] == verdicts.mean_interval(accuracy[0])[1:]
+    assert [part[name] for name in ("accuracy", "over_base", "over_reference")] == pytest.approx([0.1, 0.5, 0.25])
+    assert part["interval"] == pytest.approx((0.08, 0.13))
+    assert (mean["length"], part["entropy"], mean["ended"], part["ended"]) == pytest.approx((4.0, 0.1, 2, 1))
+    assert np.isnan([none["accuracy"], *none["interval"], none["length"], none["over_reference"]]).all()
+    assert [row[0] for row in verdicts.rows(found)] == ["base", "mean", "part", "none"]
+    assert all(len(row) == len(verdicts.COLUMNS) for row in verdicts.rows(found))
 
 
 def test_paired_arms_are_told_apart():

@@ -5,13 +5,16 @@ import json
 import zipfile
 
 import equinox as eqx
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.smollm import tiny
+from tests.smollm.tiny import little_optimisation as little_optimisation
 from tests.wrong import refused
+from tiny_llm_rl.cli import main
 from tiny_llm_rl.smollm import fetch, tasks
 from tiny_llm_rl.smollm.chat import chat_text
 from tiny_llm_rl.smollm.gguf_file import unpermuted
@@ -83,9 +86,7 @@ def test_files_that_do_not_fit_their_config_are_refused(folder):
 
 
 def test_adapters_have_no_place_in_a_file(tmp_path):
-    import jax
-
-    low = adapted(MODEL, jax.random.key(0))
+    low = adapted(MODEL, jax.random.key(0), targets=("q",))
     refused(ValueError, lambda: save_llama(tmp_path, low), "adapters")
     bare = eqx.tree_at(lambda m: m.layers.adapters, low, {})
     refused(ValueError, lambda: save_llama(tmp_path, bare), "frozen")
@@ -159,11 +160,19 @@ def test_another_task_gets_room_for_the_template():
     answer = task.demonstration(prompt, np.random.default_rng(0))
     assert task.reward(prompt, f" {answer}\n") == 1.0
     assert task.prompt_slots == task.plain.prompt_slots + 48
+    assert tasks.make("digit-sum", (2,), template=100, tokens=9).prompt_slots == task.plain.prompt_slots + 100
+    assert tasks.make("digit-sum", (2,), tokens=9).response_slots == 9
+    assert tasks.make("chat-arithmetic", template=100).prompt_slots == 64 + 52
     assert chat_text(prompt, "").startswith("<|im_start|>user\n" + prompt)
 
 
 def test_wrong_tasks_and_options_are_refused():
     refused(ValueError, lambda: tasks.make("chat-logic"), "task", "chat-logic")
+    refused(ValueError, lambda: tasks.make("digit-sum", graded=True), "graded", "digit-sum")
+    refused(ValueError, lambda: tasks.make("chat-arithmetic", graded=True), "graded", "chat-arithmetic")
+    refused(ValueError, lambda: tasks.make("gym:chain_sum", (3,)), "difficulty", "gym:chain_sum")
+    refused(ValueError, lambda: tasks.make("digit-sum", tokens=-1), "tokens", "-1")
+    refused(ValueError, lambda: ModelOptions(tokens=-1), "tokens", "-1")
     refused(ValueError, lambda: tasks.ChatArithmetic((10,)), "difficulty", "10")
     refused(ValueError, lambda: tasks.ChatArithmetic((1,), operations="/"), "operations", "/")
     refused(ValueError, lambda: tasks.ChatArithmetic(()), "difficulty")
@@ -176,10 +185,9 @@ def test_wrong_tasks_and_options_are_refused():
 # -- commands -------------------------------------------------------------------------------------------------------
 
 
-def test_a_directory_is_checked_where_it_is(folder):
-    done = tiny.command("fetch", "--from", folder)
-    assert done.returncode == 0, done.stderr
-    assert f"{MODEL.config.parameters:,} parameters, 2 layers, 11 tokens" in done.stdout
+def test_a_directory_is_checked_where_it_is(folder, capsys):
+    assert main(["smollm", "fetch", "--from", str(folder)]) == 0
+    assert f"{MODEL.config.parameters:,} parameters, 2 layers, 11 tokens" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -190,9 +198,9 @@ def test_a_directory_is_checked_where_it_is(folder):
         (("train", "--out", "runs/none", "--base", "none"), "Hugging Face directory"),
     ],
 )
-def test_commands_refuse_what_is_not_there(arguments, word):
-    done = tiny.command(*arguments)
-    assert done.returncode == 2
-    assert word in done.stderr
-    assert len(done.stderr.splitlines()) == 1
-    assert not done.stdout
+def test_commands_refuse_what_is_not_there(arguments, word, capsys):
+    assert main(["smollm", *arguments]) == 2
+    said = capsys.readouterr()
+    assert word in said.err
+    assert len(said.err.splitlines()) == 1
+    assert not said.out

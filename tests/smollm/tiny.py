@@ -8,6 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from tests.test_architecture import ROOT
 from tiny_llm_rl.smollm.config import LlamaConfig
@@ -67,6 +68,15 @@ def reference(model, text):
             stream[t] = stream[t] + linear("down", layer, gate / (1 + np.exp(-gate)) * linear("up", layer, row))
     head = embedding if model.head is None else np.asarray(model.head, wide)
     return np.array([head @ normed(row, np.asarray(model.norm, wide)) for row in stream])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def little_optimisation():
+    """For modules that import it: what is compiled runs for milliseconds."""
+    before = jax.config.values["jax_disable_most_optimizations"]
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 @eqx.filter_jit

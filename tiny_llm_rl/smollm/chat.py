@@ -72,6 +72,11 @@ class ChatTokenizer:
         return np.where(tokens == END_TOKEN, self.end, np.where(tokens == self.end, END_TOKEN, tokens))
 
     @property
+    def template(self) -> int:
+        """Tokens of the template around a question."""
+        return len(self.own.encode(chat_text("", self.system)).ids)
+
+    @property
     def size(self) -> int:
         """Tokens V."""
         return int(self.own.get_vocab_size())

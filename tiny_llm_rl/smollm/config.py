@@ -63,7 +63,7 @@ class LlamaConfig:
         dtype: of trained parameters: "float32" or "bfloat16".
         compute: of the products: "float32" or "bfloat16"; norms, softmax and logits are float32.
         remat: activations inside a layer are computed again when the gradient needs them, instead of kept.
-        rows: sequences that `logits` runs, and differentiates, at a time; their gradients are added up. 0 is all.
+        rows: sequences that `chosen` runs, and differentiates, at a time; their gradients are added up. 0 is all.
         alpha: adapters of rank r are added with the factor alpha / r.
 
     Raises:

@@ -16,10 +16,11 @@ __all__ = ["TARGETS", "adapted", "merged", "trained"]
 TARGETS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
-def _bits(array: Array) -> Array:
+@jax.jit
+def _bits(arrays: list[Array]) -> list[Array]:
     """The same bits as unsigned integers, which nothing differentiates."""
     kinds = {"bfloat16": jnp.uint16, "float32": jnp.uint32}
-    return jax.lax.bitcast_convert_type(array, kinds[choice("dtype", array.dtype.name, kinds)])
+    return [jax.lax.bitcast_convert_type(x, kinds[choice("dtype", x.dtype.name, kinds)]) for x in arrays]
 
 
 def adapted(model: Llama, key: Array, *, rank: int = 8, targets: Sequence[str] = TARGETS) -> Llama:
@@ -43,10 +44,10 @@ def adapted(model: Llama, key: Array, *, rank: int = 8, targets: Sequence[str] =
 
     >>> from tiny_llm_rl.smollm.config import LlamaConfig
     >>> from tiny_llm_rl.smollm.model import random_llama
-    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 1, 4, 16), jax.random.key(0))
+    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 2, 4, 8), jax.random.key(0))
     >>> low = adapted(model, jax.random.key(1), rank=2, targets=("q",))
     >>> trained(low), trained(model)  # 2 layers, rank 2, 8 inputs and 8 outputs, against all weights
-    (64, 1264)
+    (64, 1008)
     """
     if model.layers.adapters:
         raise ValueError("model has adapters already; merge them first")
@@ -62,7 +63,8 @@ def adapted(model: Llama, key: Array, *, rank: int = 8, targets: Sequence[str] =
         outputs, inputs = model.config.shapes()[name]
         inner = jax.random.normal(seed, (deep, rank, inputs), jnp.float32) * inputs**-0.5
         adapters[name] = Adapter(inner, jnp.zeros((deep, outputs, rank), jnp.float32))
-    frozen: Llama = jax.tree.map(_bits, model)
+    leaves, shape = jax.tree.flatten(model)
+    frozen: Llama = jax.tree.unflatten(shape, _bits(leaves))
     found: Llama = eqx.tree_at(lambda m: m.layers.adapters, frozen, adapters)
     return found
 

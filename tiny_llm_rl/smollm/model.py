@@ -16,6 +16,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from tiny_llm_rl.model import Cache
+from tiny_llm_rl.smollm._turns import chosen_in_turn, in_turn
 from tiny_llm_rl.smollm.config import LlamaConfig
 
 __all__ = ["Adapter", "Layers", "Llama", "frequencies", "opened", "random_llama"]
@@ -86,7 +87,7 @@ def _attended(query: Array, keys: Array, values: Array, visible: Array) -> Array
 
 
 class Llama(eqx.Module):
-    r"""The model: `logits(tokens)` for training, `prefill` and `step` with a cache for sampling.
+    r"""The model: `chosen` for training, `prefill` and `step` with a cache for sampling, `logits` for anything else.
 
     Formula: \(x \leftarrow x + \mathrm{attention}(\mathrm{rms}(x))\), \(x \leftarrow x +
     W_3(\mathrm{silu}(W_1\,\mathrm{rms}(x)) \cdot W_2\,\mathrm{rms}(x))\), logits \(= W\,\mathrm{rms}(x)\).
@@ -100,7 +101,7 @@ class Llama(eqx.Module):
 
     Source: arXiv:2302.13971; grouped queries, arXiv:2305.13245; SwiGLU, arXiv:2002.05202.
 
-    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 1, 4, 16), jax.random.key(0))
+    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 2, 4, 8), jax.random.key(0))
     >>> model.logits(jnp.array([[1, 2, 3]]), jnp.array([[0, 1, 2]]), jnp.ones((1, 3), bool)).shape
     (1, 3, 9)
     """
@@ -173,23 +174,36 @@ class Llama(eqx.Module):
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
             start: first token whose logits are wanted; static.
+        """
+        return self._logits(self._stream(tokens, positions, live, keep=False)[0][:, start:])
+
+    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, *, start: int = 0) -> Array:
+        r"""Log-probability `[B, T - start]` of given next tokens, nats, float32; logits are never held all at once.
+
+        Formula: \(\log \mathrm{softmax}(\text{logits})\) at `wanted`.
+
+        Args:
+            tokens: `[B, T]` integers.
+            positions: `[B, T]`, what the rotation sees.
+            live: `[B, T]`, False for padding, which nothing attends to.
+            wanted: `[B, T - start]`, the tokens after each one from `start` on.
+            start: first token after which one is wanted; static.
 
         Raises:
             ValueError: where `config.rows` does not divide B.
         """
-        rows = self.config.rows
-        if rows == 0 or rows >= tokens.shape[0]:
-            return self._logits(self._stream(tokens, positions, live, keep=False)[0][:, start:])
-        if tokens.shape[0] % rows:
-            raise ValueError(f"rows={rows} must divide the {tokens.shape[0]} sequences of a batch; take a divisor")
+        rows, batch = self.config.rows, tokens.shape[0]
 
-        @jax.checkpoint
-        def piece(given: tuple[Array, Array, Array]) -> Array:
-            return self._stream(*given, keep=False)[0][:, start:]
+        def piece(given: tuple[Array, Array, Array, Array]) -> Array:
+            *text, wanted = given
+            stream = self._stream(*text, keep=False)[0][:, start:]
+            return chosen_in_turn(self._logits, stream, wanted, self.config.vocabulary)
 
-        split = jax.tree.map(lambda x: x.reshape(-1, rows, *x.shape[1:]), (tokens, positions, live))
-        stream = jax.lax.map(piece, split)
-        return self._logits(stream.reshape(tokens.shape[0], *stream.shape[2:]))
+        if rows == 0 or rows >= batch:
+            return piece((tokens, positions, live, wanted))
+        if batch % rows:
+            raise ValueError(f"rows={rows} must divide the {batch} sequences of a batch; take a divisor")
+        return in_turn(piece, (tokens, positions, live, wanted), batch // rows)
 
     def prefill(
         self, tokens: Array, positions: Array, live: Array, slots: int, last: Array | None = None

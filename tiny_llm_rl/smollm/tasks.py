@@ -119,19 +119,32 @@ class Templated(Task):
         return self.plain.answer(response.strip())
 
 
-def make(name: str, difficulty: tuple[int, ...] = ()) -> Task:
+def make(
+    name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False, tokens: int = 0, template: int = 48
+) -> Task:
     """The task of a name.
 
     Args:
         name: "chat-arithmetic", or the name of any other task, for instance "gym:chain_sum".
         difficulty: the sizes that the task draws from; empty takes its own.
+        graded: rewards between 0 and 1 where reasoning-gym gives them.
+        tokens: longest response; 0 is the task's own.
+        template: tokens that the template adds to a question; fewer than 48 count as 48.
 
     Raises:
-        ValueError: for an unknown name or sizes out of range.
+        ValueError: for an unknown name, sizes out of range, or an option that the task has no use for.
 
     >>> make("digit-sum").name
     'chat-digit-sum'
     """
+    task: Task
     if name == "chat-arithmetic":
-        return ChatArithmetic(difficulty) if difficulty else ChatArithmetic()
-    return Templated(make_plain(name, difficulty))
+        if graded:
+            raise ValueError(f"graded is for tasks of reasoning-gym, and {name!r} is none; leave it out")
+        task = ChatArithmetic(difficulty) if difficulty else ChatArithmetic()
+        task.prompt_slots += max(0, template - 48)
+    else:
+        task = Templated(make_plain(name, difficulty, graded=graded), max(48, template))
+    if whole("tokens", tokens, "take 0 for the task's own", least=0):
+        task.response_slots = tokens
+    return task

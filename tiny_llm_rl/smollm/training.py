@@ -28,6 +28,8 @@ class ModelOptions:
 
     Args:
         task: "chat-arithmetic", or the name of any other task, for instance "gym:chain_sum".
+        graded: rewards between 0 and 1 where reasoning-gym gives them; otherwise 1 for a full score and 0 for less.
+        tokens: longest response; 0 is the task's own.
         rank: r of the adapters; 0 trains every weight.
         alpha: adapters are added with the factor alpha / r.
         targets: projections that get adapters.
@@ -42,6 +44,8 @@ class ModelOptions:
     """
 
     task: str = "chat-arithmetic"
+    graded: bool = False
+    tokens: int = 0
     rank: int = 0
     alpha: float = 16.0
     targets: tuple[str, ...] = TARGETS
@@ -52,6 +56,7 @@ class ModelOptions:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
+        whole("tokens", self.tokens, "take 0 for the task's own", least=0)
         whole("rank", self.rank, "take 0 to train every weight", least=0)
         whole("rows", self.rows, "take 0 for a whole minibatch", least=0)
         positive_scalar("alpha", self.alpha, "16 is usual")
@@ -63,7 +68,7 @@ def exchanged(model: Llama, one: int, other: int) -> Llama:
 
     >>> from tiny_llm_rl.smollm.config import LlamaConfig
     >>> from tiny_llm_rl.smollm.model import random_llama
-    >>> model = random_llama(LlamaConfig(9, 8, 1, 2, 1, 4, 16), jax.random.key(0))
+    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 2, 4, 8), jax.random.key(0))
     >>> bool((exchanged(model, 1, 2).embedding[1] == model.embedding[2]).all())
     True
     """
@@ -96,8 +101,10 @@ def base(
     Raises:
         ValueError: for a directory that cannot be read, or an unknown task.
     """
-    task = tasks.make(options.task, difficulty)
     tokenizer = ChatTokenizer(folder, system=options.system)
+    task = tasks.make(
+        options.task, difficulty, graded=options.graded, tokens=options.tokens, template=tokenizer.template
+    )
     model = load_llama(
         folder,
         dtype="bfloat16" if options.rank and options.compute == "bfloat16" else "float32",

@@ -182,7 +182,7 @@ def save_llama(folder: Path, model: Llama, *, dtype: str = "bfloat16") -> None:
 
     >>> import tempfile
     >>> from tiny_llm_rl.smollm.model import random_llama
-    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 1, 4, 16), jax.random.key(0))
+    >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 2, 4, 8), jax.random.key(0))
     >>> with tempfile.TemporaryDirectory() as place:
     ...     save_llama(Path(place), model, dtype="float32")
     ...     again = load_llama(Path(place))

@@ -37,13 +37,17 @@ def make(name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False) -
         graded: graded rewards, for reasoning-gym.
 
     Raises:
-        ValueError: for an unknown name or sizes out of range.
+        ValueError: for an unknown name, sizes out of range, or an option that the task does not have.
 
     >>> make("digit-sum", (4,)).prompt_slots
     8
     """
     if name.startswith("gym:"):
+        if difficulty:
+            raise ValueError(f"difficulty={difficulty} is not for {name!r}, whose dataset has its own; leave it empty")
         return ReasoningGym(name[4:], graded=graded)
     chosen = TASKS[choice("task", name, (*TASKS, "gym:DATASET"))]
+    if graded:
+        raise ValueError(f"graded is for tasks of reasoning-gym, and {name!r} is none; leave it out")
     task: Task = chosen(difficulty) if difficulty else chosen()
     return task

@@ -1,0 +1,214 @@
+r"""A run of the full algorithm in memory, batch by batch; `train.train` keeps it on disk.
+
+What a batch is, `train` says. Everything random is a function of the seed and the batch's number.
+"""
+
+import time
+from dataclasses import asdict
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import Mesh
+
+from tiny_llm_rl import instruments, mesh, processes
+from tiny_llm_rl._update import Batch, compiled, make_optimiser, sequence_log_probs, update
+from tiny_llm_rl.algorithm import advantages
+from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.correction import importance_weights
+from tiny_llm_rl.evaluate import evaluate
+from tiny_llm_rl.model import Transformer
+from tiny_llm_rl.rollout import sample
+from tiny_llm_rl.selection import informative, select
+from tiny_llm_rl.tasks import Task, make
+from tiny_llm_rl.tokenizer import Tokenizer
+from tiny_llm_rl.weights import load_model, shipped
+
+__all__ = ["Run", "RunStatus", "check_split", "load_base", "training_prompts"]
+
+
+class RunStatus(Enum):
+    """How a run ended; the value says what to do."""
+
+    FINISHED = "all batches are done"
+    STOPPED = "stopped on request after a whole batch; resume to go on"
+    NOT_FINITE = (
+        "the loss or a weight is not finite; the checkpoint before this batch is kept: lower learning_rate, or raise "
+        "tau"
+    )
+    DIVERGED = (
+        "a response's log-ratio passed diverge_at; the checkpoint before this batch is kept: lower learning_rate, "
+        "raise tau, or take fewer minibatches"
+    )
+    NO_SIGNAL = (
+        "every group had equal rewards; the checkpoint before this batch is kept: take more rollouts, or an easier or "
+        "harder task"
+    )
+
+
+def load_base(name: str, difficulty: tuple[int, ...] = ()) -> tuple[Transformer, Task, Tokenizer]:
+    """A base model with its task, by the name of one that comes with the package or by path.
+
+    Raises:
+        ValueError: for a base that is not there or has another alphabet than its task.
+    """
+    model, record = load_model(Path(name) if name.endswith(".safetensors") else shipped(name))
+    task = make(record["task"], difficulty or tuple(record["difficulty"]))
+    if task.alphabet != record["alphabet"]:
+        raise ValueError(f"base {name!r} was made for another alphabet of task {task.name!r}; pretrain it again")
+    return model, task, Tokenizer(task.alphabet)
+
+
+def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
+    """The prompts of a batch of training, a function of the seed and the batch's number."""
+    rng = np.random.default_rng([config.seed, 3, batch])
+    return [task.prompt(rng) for _ in range(config.prompts * config.oversample)]
+
+
+def check_split(config: TrainConfig, devices: Mesh | None) -> None:
+    """ValueError unless the rows of a batch and of a minibatch can be split over the devices."""
+    mesh.check_rows(devices, prompts=config.prompts * config.oversample, part=config.batch // config.minibatches)
+
+
+class Run:
+    """A run in memory: `batch()` does one, `state` is what a checkpoint holds.
+
+    Args:
+        config: of the run.
+        base: the model to start from with its task and tokenizer; None loads what the config names.
+        devices: a mesh that the rows of a batch are split over; None is one device.
+
+    Raises:
+        ValueError: for a base that is not there; for a batch that cannot be split over the devices.
+    """
+
+    def __init__(
+        self, config: TrainConfig, base: tuple[Transformer, Task, Tokenizer] | None = None, devices: Mesh | None = None
+    ) -> None:
+        """Set up; nothing is compiled before the first batch."""
+        check_split(config, devices)
+        self.config, self.devices = config, devices
+        model, self.task, self.tokenizer = base if base is not None else load_base(config.base, config.difficulty)
+        # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
+        self.model = jax.tree.map(jnp.copy, model)
+        self._compiled = compiled(config)
+        self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_inexact_array))
+        self.past = tuple(jax.tree.map(jnp.copy, model) for _ in range(config.lag))  # oldest first
+        self.state = mesh.shard_model(devices, self.state)
+        self.done = 0
+        self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """Everything that later batches depend on, beside `done`."""
+        return self.model, self.optimiser_state, self.past
+
+    @state.setter
+    def state(self, state: tuple[Any, ...]) -> None:
+        self.model, self.optimiser_state, self.past = state
+
+    def evaluation(self) -> dict[str, Any]:
+        """On the held-out prompts of the seed 0, whatever the seed of the run, so that runs are paired."""
+        key = jax.random.fold_in(jax.random.key(self.config.seed), 2 * 10**6 + self.done)
+        found = evaluate(
+            mesh.copied(self.devices, self.model), self.task, self.tokenizer, key, devices=self.devices,
+            prompts=self.config.evaluation_prompts, samples=self.config.evaluation_samples,
+        )  # fmt: skip
+        return asdict(found)
+
+    def batch(self) -> tuple[RunStatus | None, dict[str, Any]]:
+        """One batch: a status when the run has to stop, in which case the state is that before it; and its record."""
+        config, n = self.config, self.config.rollouts
+        clock, busy = [time.perf_counter()], time.process_time()
+
+        def phase() -> float:
+            clock.append(time.perf_counter())
+            return clock[-1] - clock[-2]
+
+        key = jax.random.fold_in(jax.random.key(config.seed), self.done)
+        texts = training_prompts(self.task, config, self.done)
+        prompts, lengths = self.tokenizer.rows(texts, self.task.prompt_slots)
+        sampler = mesh.copied(self.devices, self.past[0] if self.past else self.model)
+        slots = self.task.response_slots
+        asked: tuple[Array, Array] = mesh.shard_batch(self.devices, (prompts, lengths))
+        with mesh.in_context(self.devices):
+            found = sample(sampler, *asked, jax.random.fold_in(key, 0), slots=slots, copies=n, temperature=1.0)
+        found = mesh.on_host(found)
+        seconds = {"sample": phase()}
+        own = processes.own_part(len(texts))  # each process verifies what it has sampled
+        said = self.tokenizer.texts(found.tokens.reshape(len(texts), n, -1)[own].reshape(-1, slots))
+        mine = [self.task.reward(texts[own][i // n], text) for i, text in enumerate(said)]
+        rewards = processes.joined(np.array(mine, np.float64).reshape(-1, n))
+        seconds["verify"] = phase()
+        signal_groups = np.asarray(informative(jnp.asarray(rewards)))
+        mask = found.mask
+        record: dict[str, Any] = {
+            "batch": self.done,
+            "train_reward": float(rewards.mean()),
+            "groups_without_signal": float(1 - signal_groups.mean()),
+            "response_length": float(mask.sum() / mask.shape[0]),
+            "truncated": float((mask.all(-1) & (found.tokens[:, -1] != 1)).mean()),
+            "entropy": float(found.entropy.sum(dtype=np.float64) / mask.sum()),
+        }
+        if not signal_groups.any():
+            return RunStatus.NO_SIGNAL, record
+        chosen = select(jnp.asarray(rewards), config.prompts, filtered=config.filter_groups)
+        index = np.asarray(chosen.index)
+        rows, used = (index[:, None] * n + np.arange(n)).ravel(), rewards[index]
+        signal = advantages(config.algorithm, jnp.asarray(used, jnp.float32), config.tau, config.loss).ravel()
+        given_rows = np.repeat(prompts[index], n, 0), np.repeat(lengths[index], n), found.tokens[rows], mask[rows]
+        part: tuple[Array, Array, Array, Array] = mesh.shard_batch(self.devices, given_rows)
+        weight = np.repeat(np.asarray(chosen.used, np.float32), n)
+        old_logp, signals, weight = mesh.shard_batch(self.devices, (found.logp[rows], np.asarray(signal), weight))
+        if config.anchor == "current" and self.past:
+            with mesh.in_context(self.devices):
+                anchor = sequence_log_probs(self.model, *part, config.minibatches)
+            weight = weight * importance_weights(
+                anchor.sum(-1), old_logp.sum(-1), correction=config.correction, cap=config.truncation
+            )
+            old_logp = anchor
+        batch = Batch(*part, old_logp, signals, weight)
+        before = jax.tree.map(jnp.copy, self.state)
+        given = (self._compiled, batch, jax.random.fold_in(key, 1))
+        with mesh.in_context(self.devices):
+            model, state, trace = update(given, self.model, self.optimiser_state)
+        trace = mesh.on_host(trace)
+        seconds["update"] = phase()
+        with mesh.in_context(self.devices):
+            after = sequence_log_probs(model, *part, config.minibatches)
+        log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64)
+        finite = np.isfinite(log_ratio).all() and np.isfinite(trace.loss).all()
+        past = (*self.past[1:], before[0]) if self.past else ()
+        if not finite or np.abs(log_ratio).max() > config.diverge_at:
+            self.state = before
+            return (RunStatus.DIVERGED if finite else RunStatus.NOT_FINITE), record
+        self.state = model, state, past
+        self.done += 1
+        self.totals["responses"] += rewards.size
+        self.totals["tokens_sampled"] += int(mask.sum())
+        self.totals["tokens_trained"] += config.epochs * int(mask[rows].sum())
+        size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
+        record |= {
+            "loss": float(trace.loss.mean()),
+            "gradient_norm": float(trace.gradient_norm.mean()),
+            "clip_fraction": float(trace.clip_fraction.mean()),
+            "signal_size": size,
+            "signal_over_log_ratio": size / rms if rms > 0 else None,
+            "largest_log_ratio_seen": float(trace.largest.max()),
+            **instruments.divergences(log_ratio),
+            **instruments.predicted(used, config.tau),
+            "by_pass_rate": instruments.step_by_pass_rate(used, log_ratio, config.tau),
+            **self.totals,
+            "state_bytes": max(mesh.bytes_per_device(self.state).values()),
+        }
+        seconds["instruments"] = phase()
+        record["cpu_seconds"] = time.process_time() - busy  # without the evaluation; what a busy machine leaves alone
+        if self.done % config.evaluate_every == 0 or self.done == config.batches:
+            record["evaluation"] = self.evaluation()
+        seconds["evaluate"] = phase()
+        return None, record | {"seconds": seconds, "peak_memory": mesh.peak_memory()}
