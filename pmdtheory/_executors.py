@@ -6,6 +6,7 @@ submitit stores of them is its own pickle, in its own folder; nothing else here 
 
 import multiprocessing
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -144,7 +145,7 @@ def _parameter(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ValueError(f"job must be NAME=VALUE, got {shown(text)}; for instance timeout_min=60")
-    return name, int(value) if value.lstrip("-").isdigit() else value
+    return name, int(value) if re.fullmatch("-?[0-9]+", value) else value
 
 
 def make_executor(name: str, job: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> Executor:

@@ -50,6 +50,16 @@ def test_blocks_add_up(tmp_path):
     assert (tmp_path / "claims" / "C1-0-30").read_text().count("claimed") == 1  # what had ended was not run again
 
 
+def test_seeds_share_no_block():
+    """Block k of a seed has a seed of its own, which is in its name."""
+    (claim,) = select(["C4"])
+    first, second = (_spread._blocks(claim, 70, seed, 30) for seed in (0, 1))
+    assert [own["seed"] for own in first.values()] == [0, 1, 2]
+    assert [own["seed"] for own in second.values()] == [2**32, 2**32 + 1, 2**32 + 2]
+    assert [own["instances"] for own in second.values()] == [30, 30, 10]
+    assert not set(first) & set(second)
+
+
 def test_processes_find_what_one_finds():
     claims = select(["C1"])
     found = _spread.spread(claims, instances=10, workers=1, block=5)
@@ -77,6 +87,14 @@ def test_a_block_that_is_lost_fails_its_claim(tmp_path, monkeypatch):
     assert c4.ok
     assert not c1.ok
     assert c1.failures == ("block C1-1-10: FAILED ArithmeticError: a block that raises",)
+
+
+def test_a_failure_names_the_seed_that_repeats_it(tmp_path, monkeypatch):
+    (report,) = verify(select(["C4"]), instances=2)
+    monkeypatch.setattr(_spread, "verify", lambda claims, **options: [replace(report, failures=("odd case",))])
+    assert _spread.block_cell({"claim": "C4", "instances": 2, "seed": 7}, tmp_path / "b") == "FINISHED"
+    stored = json.loads((tmp_path / "b" / "summary.json").read_text())
+    assert _spread.read_report(report.claim, stored).failures == ("seed 7: odd case",)
 
 
 def test_reports_survive_their_json():
@@ -112,6 +130,16 @@ def test_a_failure_of_one_block_is_one_of_all():
 )
 def test_wrong_numbers_are_refused(options, fragments):
     refused(ValueError, lambda: _spread.spread(select(["C1"]), executor=Inline(), **options), *fragments)
+
+
+def test_a_directory_of_something_else_is_left_alone(tmp_path):
+    (tmp_path / "thesis.tex").write_text("x")
+
+    def call():
+        return _spread.spread(select(["C4"]), instances=5, out=tmp_path, executor=Inline())
+
+    refused(ValueError, call, "blocks", str(tmp_path), "holds no blocks")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 def test_reports_of_two_claims_do_not_merge():

@@ -211,7 +211,8 @@ def plan(
         One `Plan` each.
 
     Raises:
-        ValueError: for more devices than responses of a minibatch, or shards that do not divide them.
+        ValueError: for no number of devices, more devices than responses of a minibatch, or shards that do not divide
+            them.
 
     >>> work = Work(parameters=5_000_000, layers=8, width=256)
     >>> one, eight = plan(work, DEVICES["h100"], (1, 8))
@@ -219,6 +220,8 @@ def plan(
     (0.0, True)
     """
     choice("scaling", scaling, SCALINGS)
+    if not devices:
+        raise ValueError("devices must hold at least one number, got none; give numbers such as 1 8 64")
     found = []
     for n in devices:
         whole("devices", n, "give numbers such as 1 8 64")

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from pmdtheory._cells import FAILED, LOST, STOPPED, ended, run_cells
 from pmdtheory._executors import Executor, Local
-from tiny_llm_rl._checks import shown
+from tiny_llm_rl._checks import shown, whole
 from tiny_llm_rl._grid import Config, Grid, config_of
 from tiny_llm_rl.checkpoint import write_atomically
 from tiny_llm_rl.runlog import plain
@@ -71,6 +71,14 @@ def cell(given: Mapping[str, Any], path: Path) -> str:
         return train(config, directory, stop=lambda: bool(seen)).status.name  # type: ignore[arg-type]
 
 
+def _difference(before: Any, now: Any) -> str:
+    """The first field that differs, where there are fields."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
+        return f"{name} is {shown(before.get(name))} there, {shown(now.get(name))} here"
+    return f"{shown(before)} there, {shown(now)} here"
+
+
 def _owned(grid: Grid, out: Path) -> None:
     """The directory belongs to a base and its axes, whose values may change: a sweep can grow."""
     now = {"schema": SCHEMA, "kind": grid.kind, "base": plain(grid.base), "axes": plain(list(grid.axes))}
@@ -80,7 +88,7 @@ def _owned(grid: Grid, out: Path) -> None:
         for name in ("schema", "kind", "base"):
             if before[name] != now[name]:
                 raise ValueError(
-                    f"{out} holds a sweep of another {name} ({shown(before[name])} there, {shown(now[name])} here); "
+                    f"{out} holds a sweep of another {name} ({_difference(before[name], now[name])}); "
                     "give another directory"
                 )
         old, new = ([axis for axis, _ in each["axes"]] for each in (before, now))
@@ -117,10 +125,11 @@ def run_sweep(
         Status of each cell.
 
     Raises:
-        ValueError: for a combination that cannot be run, before anything is written, and for a directory of another
-            sweep.
+        ValueError: for a combination that cannot be run or fewer than one worker, before anything is written, and for
+            a directory of another sweep.
         KeyboardInterrupt: on Ctrl-C or `stop`; the next call goes on from there.
     """
+    whole("workers", workers, "2 is the default for two cores")
     cells = {name: payload(grid.kind, config) for name, config in grid.cells.items()}
     _owned(grid, out)
     return run_cells(out, function, cells, executor or local(), workers=workers, stop=stop, report=report)

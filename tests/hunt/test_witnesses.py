@@ -7,11 +7,13 @@ import pytest
 
 import pmdtheory as pmd
 from pmdtheory.collapse import global_minimum
-from pmdtheory.hunt import STATEMENTS, Witness
+from pmdtheory.hunt import STATEMENTS, Witness, _tau
 from pmdtheory.hunt._balls import BallCase
+from pmdtheory.hunt._case import FloatCase, Step
 from pmdtheory.hunt._families import coordinates
 from tests import tolerances
 
+HOCKEY = {level: _tau.hockey(level) for level in (Fraction(1, 2), Fraction(1), Fraction(2))}
 FALSE = [name for name, one in STATEMENTS.items() if one.verdict == "refuted"]
 TRUE = [name for name, one in STATEMENTS.items() if one.verdict == "proved"]
 
@@ -133,6 +135,10 @@ def test_the_best_ratio_of_pmd_mean_can_be_the_more_sensitive():
         return abs(ends[1] - ends[0]) / (2 * h)
 
     assert slope(problem.mean_reward) > slope(problem.log_partition - 2 * h) + 0.05
+    low, high = STATEMENTS["C13-top"].slack(witness)
+    assert (low + high) / 2 == pytest.approx(
+        slope(problem.log_partition - 2 * h) - slope(problem.mean_reward), abs=1e-3
+    )
 
 
 def test_the_global_minimiser_can_lose_reward():
@@ -165,6 +171,20 @@ def test_failures_can_stay_whatever_the_gap():
     assert gap == 1
     left = (1 - step.policy_hi[-1]) / float(1 - share)
     assert left > np.exp(-0.01 * float(share))
+
+
+@pytest.mark.parametrize("of", [_tau.kl, _tau.reverse_kl, _tau.jeffreys, _tau.alpha(Fraction(2)), *HOCKEY.values()])
+def test_a_step_that_stays_has_no_divergence(of):
+    """And one that moves has some; E_gamma what its definition says."""
+    case = FloatCase(np.log([[0.5, 0.25, 0.25]]), np.zeros((1, 3)), {})
+    for ratio in (np.ones((1, 3)), np.array([[0.25, 0.5, 3.0]])):
+        found = float((case.mass * of(case, Step(np.log(ratio), ratio, np.zeros(1)))).sum())
+        moved = ratio[0, 0] != 1.0
+        assert (found > 0.0) == moved
+        for level, hockey in HOCKEY.items():
+            if of is hockey:
+                gain = np.maximum(ratio - float(level), 0.0) - max(1.0 - float(level), 0.0)
+                assert found == pytest.approx(float((case.mass * gain).sum()), abs=tolerances.ROOT)
 
 
 def test_the_floor_over_pairs_is_that_of_two_levels():

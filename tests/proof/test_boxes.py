@@ -1,5 +1,6 @@
 """Branch and bound: exact volumes, boxes that fill, and honest failures."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from fractions import Fraction
 
@@ -8,7 +9,7 @@ from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmdtheory.proof import STATEMENTS, prove_over_box, statement
+from pmdtheory.proof import STATEMENTS, Proof, boxes, prove_over_box, statement
 from pmdtheory.proof._span import Span, exact
 from pmdtheory.proof._statement import volume
 from tests.wrong import refused
@@ -73,6 +74,38 @@ def test_what_is_no_number_proves_nothing():
     assert found.proved_volume == 0
 
 
+def test_a_point_at_which_nothing_can_be_said_is_no_counterexample():
+    true = statement("C8-TV")
+    nothing = [one._replace(larger=arb.nan()) for one in true.terms([arb(0.5), arb(1)])]
+    one = replace(true, enclose=lambda box: Span(arb(0), arb(1)), terms=lambda point: tuple(nothing))
+    found = prove_over_box(one, box=HALF, max_boxes=20)
+    assert (found.proved, found.witness) == (False, None)
+
+
+@pytest.mark.parametrize("name", ["C8-chi2", "C8-TV"])
+def test_max_boxes_is_how_many_there_may_be(name):
+    one = statement(name)
+    needed = len(prove_over_box(one).boxes)
+    assert needed > 1
+    assert prove_over_box(one, max_boxes=needed).proved
+    fewer = prove_over_box(one, max_boxes=needed - 1)
+    assert not fewer.proved
+    assert len(fewer.boxes) + len(fewer.unproved) <= needed - 1
+
+
+def test_a_proof_is_of_the_whole_box():
+    """What it says of itself does not count: the boxes have to add up, and a counterexample ends it."""
+    found = prove_over_box(statement("C8-chi2"))
+    assert found.proved
+    for wrong in (
+        replace(found, boxes=found.boxes[1:]),
+        replace(found, unproved=(HALF,)),
+        replace(found, witness=prove_over_box(statement("C8-chi2").mutant(sign=-1)).witness),
+    ):
+        assert isinstance(wrong, Proof)
+        assert not wrong.proved
+
+
 @given(st.tuples(st.integers(0, 6), st.integers(1, 8)))
 def test_boxes_fill_the_part(ends):
     low, length = ends
@@ -104,10 +137,34 @@ def test_processes_prove_the_same():
     assert list(found.boxes) == sorted(found.boxes, key=lambda one: one.box)
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """What processes would do, in a thread of this one."""
+    monkeypatch.setattr(boxes, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
+
+
+def test_processes_leave_what_one_would_leave(one_thread):
+    found = prove_over_box(statement("C8-price"), workers=2, max_boxes=40)
+    assert not found.proved
+    assert found.unproved_volume == sum(volume(box) for box in found.unproved) > 0
+    assert len(found.boxes) + len(found.unproved) <= 40
+
+
+def test_processes_tell_of_a_counterexample(one_thread, monkeypatch):
+    false = replace(statement("C8-price"), at_least=Fraction(1, 10))
+    monkeypatch.setitem(STATEMENTS, "C8-price", false)
+    found = prove_over_box(false, workers=2)
+    assert not found.proved
+    with ctx.workprec(200):
+        assert false.slack([exact(x) for x in found.witness.point]) < exact(Fraction(1, 10))
+
+
 def test_wrong_inputs():
     one = statement("C8-KL")
     wide = ((Fraction(0), Fraction(2)), (Fraction(0), Fraction(1)))
+    below = ((Fraction(-1), Fraction(1, 2)), (Fraction(0), Fraction(1)))
     refused(ValueError, lambda: prove_over_box(one, box=wide), "is not inside that of C8-KL")
+    refused(ValueError, lambda: prove_over_box(one, box=below), "is not inside that of C8-KL")
     refused(ValueError, lambda: prove_over_box(one, box=HALF[:1]), "is not inside that of C8-KL")
     refused(ValueError, lambda: prove_over_box(one, box=((Fraction(1), Fraction(0)), HALF[1])), "is not inside")
     refused(ValueError, lambda: prove_over_box(one, max_boxes=0), "max_boxes", "got 0")

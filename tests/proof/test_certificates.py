@@ -199,6 +199,18 @@ def fraction(data):
     data["boxes"][5][0] = 0.5
 
 
+def astronomical(data):
+    data["boxes"][5][5] = 10**400
+
+
+def truth(data):
+    data["boxes"][5][4] = True
+
+
+def true_index(data):
+    data["boxes"][5][0] = True
+
+
 def beyond(data):
     data["boxes"][5][0] = 2 ** data["boxes"][5][1]
 
@@ -225,6 +237,9 @@ CHANGES = {
     confess: "unproved",
     shorten: "malformed",
     fraction: "malformed",
+    astronomical: "malformed",
+    truth: "malformed",
+    true_index: "malformed",
     beyond: "outside the box",
     no_boxes: "no box covers",
 }
@@ -263,6 +278,14 @@ def test_a_prover_that_errs_is_found():
     found = recheck(certificate(one, wrong))
     assert not found.passed
     assert "as far as can be shown" in found.reason
+
+
+@pytest.mark.parametrize("slack", ["1e999999999", "1e-999999999", "NaN", "Infinity"])
+def test_a_slack_beyond_floats_is_refused_at_once(slack):
+    text = edited("C8-chi2", lambda data: data["boxes"][5].__setitem__(5, 123456789.5))
+    found = recheck(renewed(text.replace("123456789.5", slack)))
+    assert not found.passed
+    assert "malformed" in found.reason
 
 
 @pytest.mark.parametrize(("name", "constant"), [("C8-price", "3/50"), ("C8-TV", "1/80"), ("C9-minimum", "1/90")])
@@ -308,6 +331,8 @@ def test_wrong_inputs():
     crooked = type(found)(one.id, one.root, (third,), (), None, 0.0)
     refused(ValueError, lambda: certificate(one, crooked), "is no dyadic part of")
     refused(ValueError, lambda: recheck("{"), "certificate is no JSON (line 1)")
+    refused(ValueError, lambda: recheck("[" * 100_000), "certificate cannot be read as JSON")
+    refused(ValueError, lambda: recheck('{"schema": ' + "1" * 5000 + "}"), "certificate cannot be read as JSON")
     refused(ValueError, lambda: recheck("[]"), "certificate is not of schema 1")
     refused(ValueError, lambda: recheck('{"schema": 2}'), "certificate is not of schema 1")
     refused(ValueError, lambda: recheck('{"schema": 1, "statement": "C99"}'), "certificate of 'C99'", "choose from")

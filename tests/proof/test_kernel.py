@@ -67,6 +67,19 @@ def test_edges(x):
     assert abs(bend(mass(Fraction(0)), arb(3)) - (arb(3).exp() - 4) / 9) < exact(Fraction(1, 10**60))
 
 
+@pytest.mark.parametrize("x", [Fraction(1, 8), Fraction(7, 8)])
+def test_a_bend_under_a_tiny_tilt_is_not_quite_one_half(x):
+    """A = 1/2 + (1 - 2x) d/6 + ..., by the gap with enough bits for its cancellation."""
+    tiny = Fraction(1, 2**40)
+    found = bend(mass(x), exact(tiny))
+    with ctx.workprec(1000):
+        value = gap(mass(x), exact(tiny)) / exact(x * (1 - x) * tiny**2)
+        assert value.rel_accuracy_bits() > 500
+        assert value != arb(1) / 2
+        assert found.contains(value)
+        assert found.rad() < 1e-11
+
+
 @given(
     x=st.tuples(masses, masses).map(sorted),
     d=st.tuples(tilts, tilts).map(sorted),

@@ -38,7 +38,7 @@ def troubled(given, path):
         raise ArithmeticError("one is odd")
     if given["seed"] == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-    _end(path)
+    _end(path, toy=os.environ.get("PMDTHEORY_TOY"))
     return "FINISHED"
 
 
@@ -53,3 +53,16 @@ def stopping(given, path):
 def forgetful(given, path):
     """Says that it has ended and leaves nothing."""
     return "FINISHED"
+
+
+def preempted(given, path):
+    """Is stopped three times before it ends, as a job is that a scheduler wants back."""
+    if _came(path) <= 3:
+        return "STOPPED"
+    _end(path)
+    return "FINISHED"
+
+
+def failing(given, path):
+    """Raises every time, and says how often it did."""
+    raise ArithmeticError(f"try {_came(path)}")

@@ -112,6 +112,7 @@ def test_selection_keeps_the_first_groups_with_a_signal(rewards):
     plain = selection.select(jnp.array(rewards), 3, filtered=False)
     assert plain.index.tolist() == [0, 1, 2]
     assert plain.used.all()
+    assert sorted(selection.select(jnp.array(rewards), 5, filtered=True).index.tolist()) == list(range(5))  # all drawn
 
 
 def test_weights_are_unbiased_and_capped():

@@ -77,6 +77,15 @@ def test_a_failed_write_leaves_what_was_there(stored, monkeypatch):
     assert [entry.name for entry in stored.parent.iterdir()] == [stored.name]
 
 
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    """Otherwise a power cut could leave the name on an empty file; the folder is brought there after it."""
+    happened, replace = [], os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: happened.append("synced"))
+    monkeypatch.setattr(os, "replace", lambda *paths: (happened.append("named"), replace(*paths)))
+    checkpoint.write_atomically(tmp_path / "x", b"1")
+    assert happened == ["synced", "named", "synced"]
+
+
 def test_a_record_is_json(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         checkpoint.save(tmp_path / "x.npz", {}, {"loss": float("nan")})
@@ -120,8 +129,9 @@ def test_other_files(tmp_path):
         (lambda t: {**t, "weights": jnp.zeros((2, 3), jnp.int32)}, ("weights", "float32", "int32")),
         (lambda t: {**t, "extra": 1}, ("extra",)),
         (lambda t: {name: leaf for name, leaf in t.items() if name != "rate"}, ("rate",)),
+        (lambda t: {"weight" if name == "weights" else name: leaf for name, leaf in t.items()}, ("'weight'",)),
     ],
-    ids=["shape", "dtype", "more", "fewer"],
+    ids=["shape", "dtype", "more", "fewer", "renamed"],
 )
 def test_another_tree_is_refused(stored, change, words):
     refused(ValueError, lambda: checkpoint.load(stored, change(tree())), "last.npz", *words)

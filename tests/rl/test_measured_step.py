@@ -46,6 +46,11 @@ def test_an_empty_bin_is_not_a_number():
     assert found[:, 2].tolist() == [0.0, 2.0]
 
 
+def test_a_rate_at_an_edge_belongs_to_the_bin_above():
+    found = binned(PassRates(*[np.array([0.0, 0.5, 0.5, 1.0])] * 3), [0.0, 0.5, 1.0])
+    assert found[:, 2].tolist() == [1.0, 3.0]
+
+
 def test_pass_rates_do_not_depend_on_how_prompts_are_cut(base, monkeypatch):
     prompts = ["3+4+5+6=", "1+1+1+1=", "9+8+7+6="]
     whole = pass_rates(*base, prompts, 4, 0)

@@ -61,6 +61,43 @@ def test_one_device_is_the_floor():
     assert found.fits
 
 
+def test_twenty_devices_by_hand():
+    """Term for term where nothing divides: three nodes, five copies of four shards, epochs, a last minibatch."""
+    work = Work(
+        parameters=10**9, layers=10, width=512, prompts=100, rollouts=6, prompt_slots=20, response_slots=50,
+        response_tokens=30.0, minibatches=7, epochs=3, weight_bytes=2, cache_bytes=1, shards=4,
+    )  # fmt: skip
+    reached = replace(ASSUMED, overlap=0.25, wire=0.8)
+    (found,) = plan(work, H100, (20,), reached=reached)
+    n, rows, slots, steps = 1e9, 30, 70, 21
+    each = 2 * n + 4 * 10 * 512 * slots  # operations of a token
+    cache = 2 * 10 * 512 * slots * rows
+    step = max(rows * each / (0.3 * 989e12), (2 * n + cache) / (0.5 * 3.35e12))
+    assert found.sample == pytest.approx(50 * (step + 1e-4) + 5 * 20 * each / (0.3 * 989e12), rel=1e-12)
+    assert found.verify == pytest.approx(34 * 6 * 1e-5, rel=1e-12)
+    update = max(5 * slots * 3 * each / (0.3 * 989e12), 28 * n / 4 / (0.6 * 3.35e12))
+    after = rows * slots * each / (0.3 * 989e12)
+    assert found.update == pytest.approx(steps * (update + 1e-4) + after, rel=1e-12)
+    between = 2 * 4 / 5 * n / (8 * 50e9 / 4)  # four rings share the ports of a node
+    within = 3 / 4 * 4 * n / 450e9  # of one pass: three in a minibatch, two in a batch
+    wire = steps * (between + 3 * within) + 2 * within
+    messages = (steps * (2 * 3 + 3 * 2) + 2 * 2) * 5e-6
+    assert found.collectives == pytest.approx(0.75 * (wire / 0.8 + messages), rel=1e-12)
+    assert found.memory == pytest.approx(28 * n / 4 + 2 * n + cache, rel=1e-12)
+    assert found.tokens_per_second == pytest.approx(600 * 30 / found.seconds, rel=1e-12)
+    assert found.fits
+    assert not plan(replace(work, parameters=10**10), H100, (20,), reached=reached)[0].fits
+
+
+def test_an_update_is_bound_by_memory_where_its_batch_is_small():
+    """Weights, gradient and moments are read and written once a minibatch, each device its shard."""
+    work = replace(SMALL, parameters=10**10, prompts=8, rollouts=2, minibatches=2, response_slots=2, prompt_slots=2)
+    one, four = (plan(replace(work, shards=shards), H100, (4,))[0].update for shards in (1, 4))
+    after = 4 * 4 * (2e10 + 4 * 8 * 256 * 4) / (0.3 * 989e12)
+    for update, shards in ((one, 1), (four, 4)):
+        assert update == pytest.approx(2 * (28e10 / shards / (0.6 * 3.35e12) + 1e-4) + after, rel=1e-12)
+
+
 def test_without_limits_only_the_steps_are_left():
     infinite = Device(*[math.inf] * 5, latency=0.0)
     for found in plan(SMALL, infinite, (1, 8, 64), reached=replace(ASSUMED, verify=0.0)):
@@ -155,6 +192,7 @@ def test_operations_are_those_the_compiler_counts():
     ("call", "fragments"),
     [
         (lambda: plan(SMALL, H100, (0,)), ("devices", "0")),
+        (lambda: plan(SMALL, H100, ()), ("devices", "none")),
         (lambda: plan(SMALL, H100, (512,)), ("devices", "256", "512")),
         (lambda: plan(SMALL, H100, (8,), scaling="linear"), ("scaling", "linear")),
         (lambda: plan(replace(SMALL, shards=3), H100, (8,)), ("shards", "8", "3")),
@@ -167,6 +205,8 @@ def test_operations_are_those_the_compiler_counts():
         (lambda: Efficiency(wire=0.0), ("wire", "0")),
         (lambda: Efficiency(update_flops=1.5), ("update_flops", "1.5")),
         (lambda: Efficiency(step=-1.0), ("step", "-1")),
+        (lambda: Efficiency(verify=-1.0), ("verify", "-1")),
+        (lambda: replace(H100, node=0), ("node", "0")),
         (lambda: Efficiency(overlap=2.0), ("overlap", "2")),
     ],
 )

@@ -93,6 +93,21 @@ def test_a_directory_belongs_to_one_config(run):
     refused(ValueError, lambda: RunDirectory(run.path, Config(), kind="bandit", resume=True), "'test'", "'bandit'")
 
 
+def test_a_field_that_is_new_or_gone_makes_another_config(tmp_path):
+    few, more = {"tau": 0.1}, {"tau": 0.1, "clip": 0.2}
+    RunDirectory(tmp_path / "few", few, kind="test")
+    RunDirectory(tmp_path / "more", more, kind="test")
+    refused(ValueError, lambda: RunDirectory(tmp_path / "few", more, kind="test", resume=True), "clip", "0.2 here")
+    refused(ValueError, lambda: RunDirectory(tmp_path / "more", few, kind="test", resume=True), "clip", "0.2 there")
+
+
+def test_records_are_brought_to_the_disk(run, monkeypatch):
+    synced = []
+    monkeypatch.setattr("os.fsync", synced.append)
+    run.sync()
+    assert len(synced) == 1
+
+
 def test_other_directories(tmp_path):
     file = tmp_path / "file"
     file.write_text("x")

@@ -278,6 +278,23 @@ def test_an_exact_step_realises_what_is_predicted():
     assert all(abs(part["realised"]) < 1e-15 < part["predicted"] for part in still)
 
 
+def test_steps_by_pass_rate_by_hand():
+    """Bins from their lower end on; groups without a signal are in none; weights that sum to one within a group."""
+    rewards = np.array([[0, 0, 0, 1], [1, 1, 1, 1], [0, 0, 1, 1], [0, 1, 1, 1], [1, 0, 1, 1]])
+    log_ratio = np.log([[1, 1, 1, 3], [9, 9, 9, 9], [1, 1, 1, 1], [1, 3, 1, 1], [1, 1, 1, 1]])
+    found = instruments.step_by_pass_rate(rewards, log_ratio, 0.4)
+    assert [(part["low"], part["groups"], part["mean_reward"]) for part in found] == [
+        (0.25, 1, 0.25), (0.5, 1, 0.5), (0.75, 2, 0.75)
+    ]  # fmt: skip
+    assert [part["realised"] for part in found] == pytest.approx([3 / 6 - 1 / 4, 0.0, (5 / 6 - 3 / 4) / 2])
+    thirds = instruments.step_by_pass_rate(rewards, log_ratio, 0.4, bins=3)
+    assert [(part["low"], part["groups"]) for part in thirds] == [(0.0, 1), (1 / 3, 1), (2 / 3, 2)]
+    shifted = instruments.step_by_pass_rate(rewards, log_ratio + 2.0, 0.4)
+    assert [part["realised"] for part in shifted] == pytest.approx([part["realised"] for part in found])
+    assert instruments.divergences([1.0, 1.0, -2.0])["log_ratio_rms"] == pytest.approx(math.sqrt(2.0))
+    assert instruments.divergences([3.0, 3.0])["log_ratio_rms"] == 3.0  # about zero, not about the mean
+
+
 def test_clip_fractions_are_shares_of_lost_gradients():
     """Where the clip is active the gradient of a token is exactly zero."""
     from tiny_llm_rl.algorithm import loss

@@ -106,6 +106,8 @@ def _read(text: str) -> dict[str, Any]:
         raise ValueError(
             f"certificate is no JSON (line {error.lineno}); pass what `prove --certificate` wrote"
         ) from None
+    except (ValueError, RecursionError):  # an integer of thousands of digits, thousands of brackets
+        raise ValueError("certificate cannot be read as JSON; pass what `prove --certificate` wrote") from None
     if not isinstance(data, dict) or data.get("schema") != 1:
         raise ValueError("certificate is not of schema 1; pass what `prove --certificate` wrote")
     return data
@@ -131,9 +133,14 @@ def _unpacked(row: Any, root: Box) -> tuple[Box, tuple[Decimal, Decimal | None] 
     if len(row) == size:
         return tuple(ends), None
     low_slack, high_slack = row[size:]
-    if not isinstance(low_slack, (int, Decimal)) or not (high_slack is None or isinstance(high_slack, (int, Decimal))):
+    if not _is_float(low_slack) or not (high_slack is None or _is_float(high_slack)):
         raise Invalid(f"a line is malformed: {str(row)[:60]}")
     return tuple(ends), (Decimal(low_slack), None if high_slack is None else Decimal(high_slack))
+
+
+def _is_float(value: Any) -> bool:
+    """Whether a number of JSON is within the range of float64: 1e999999999 as a fraction would fill the memory."""
+    return type(value) in (int, Decimal) and abs(Decimal(value).adjusted()) < 400
 
 
 def _middle(name: str, box: Box, slack: tuple[Decimal, Decimal | None]) -> None:
