@@ -69,17 +69,18 @@ def diagnose(rollouts: Rollouts, tau: float, *, level: float = 0.95) -> Diagnosi
         collapse=found.collapse,
         no_signal=found.no_signal,
         overall=found.overall,
-        steps=_by_step(rollouts, groups, found, level),
+        steps=_by_step(rollouts, groups, scale, found, level),
         realised=realised_step(rollouts, groups, scale, tau, level),
         notes=_notes(rollouts, groups, scale) + found.notes,
     )
 
 
-def _by_step(rollouts: Rollouts, groups: Groups, found: Found, level: float) -> tuple[StepRow, ...]:
+def _by_step(rollouts: Rollouts, groups: Groups, scale: Scale, found: Found, level: float) -> tuple[StepRow, ...]:
     """One row per training step, in order."""
     if rollouts.step is None:
         return ()
-    names = ("pass_rate", "new_pass_rate", "multiplier", "kl")
+    rewards, positive = (scale.low, scale.high), (0.0, np.inf)
+    names = {"pass_rate": rewards, "new_pass_rate": rewards, "multiplier": positive, "kl": positive}
     edges = np.concatenate([[0], np.flatnonzero(np.diff(groups.step)) + 1, [groups.step.size]])
     lengths = None
     if rollouts.length is not None:
@@ -88,7 +89,10 @@ def _by_step(rollouts: Rollouts, groups: Groups, found: Found, level: float) -> 
     rows = []
     for i, (start, stop) in enumerate(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)):
         part = slice(start, stop)
-        means = {name: over_prompts(found.estimates[name][part], groups.prompt[part], level) for name in names}
+        means = {
+            name: over_prompts(found.estimates[name][part], groups.prompt[part], level, ends=ends)
+            for name, ends in names.items()
+        }
         length = None if lengths is None else float(lengths[0][i] / lengths[1][i])
         rows.append(StepRow(int(groups.step[start]), stop - start, **means, length=length))
     return tuple(rows)

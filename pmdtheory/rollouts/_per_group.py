@@ -135,8 +135,12 @@ def graded_rewards(rollouts: Rollouts, groups: Groups, scale: Scale, tau: float,
         estimates["collapse"][chosen] = one.collapse
     plain = ("pass_rate", "no_signal")
     overall = {
-        name: over_prompts(estimates[name], groups.prompt, level, exact=name in plain) for name in (*plain, "collapse")
-    }
+        name: over_prompts(
+            estimates[name], groups.prompt, level, exact=name in plain,
+            ends=(scale.low, scale.high) if name == "pass_rate" else (0.0, 1.0),
+        )
+        for name in (*plain, "collapse")
+    }  # fmt: skip
     left = GradedBias([(rewards, groups.prompt[chosen]) for chosen, rewards in strata], level)
     names = [name for name in FIELDS if name not in plain]
     for name, (least, most) in zip(names, left.bounds([FIELDS[name] for name in names], tau).tolist(), strict=True):

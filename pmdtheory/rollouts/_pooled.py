@@ -145,7 +145,10 @@ def over_prompts(
     ends: tuple[float, float] = (-np.inf, np.inf),
     exact: bool = True,
 ) -> Pooled:
-    """Mean of one number per group, with Student's interval over prompts.
+    r"""Mean of one number per group, with Student's interval over prompts.
+
+    What none of m prompts has shown may still have the probability \(u = 1 - (\alpha/2)^{1/m}\). So the interval
+    reaches at least the share u of the way to each finite end: where all prompts agree, the standard error is zero.
 
     Args:
         values: `[G]`.
@@ -153,12 +156,14 @@ def over_prompts(
         level: of the interval.
         bias: bounds of the bias of the mean, which widen the interval.
         share: of the error probability, spent on these bounds.
-        ends: to which the interval is cut.
+        ends: between which the mean lies; the interval is cut to them.
         exact: whether the numbers are unbiased, or the bounds of their bias proven.
     """
     error, clusters = clustered_error(values, owner)
     tail = 0.5 * (1.0 - level) * (1.0 - share)
     reach = error * float(special.stdtrit(max(clusters - 1, 1), 1.0 - tail)) if clusters > 1 else np.inf
-    value = float(values.mean())
-    low, high = max(value - reach - bias[1], ends[0]), min(value + reach - bias[0], ends[1])
+    value, unseen = float(values.mean()), 1.0 - tail ** (1.0 / clusters)
+    inside = min(max(value, ends[0]), ends[1])  # a corrected estimate need not lie between the ends
+    reaches = [max(reach, unseen * abs(end - inside)) if np.isfinite(end) else reach for end in ends]
+    low, high = max(value - reaches[0] - bias[1], ends[0]), min(value + reaches[1] - bias[0], ends[1])
     return Pooled(value, low, high, error, *bias, exact=exact)

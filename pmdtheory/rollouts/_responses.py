@@ -85,8 +85,10 @@ class BinaryResponse:
         for n in _SIZES:
             if n <= least:  # n of the rollouts at hand, drawn without replacement: unbiased
                 shares = np.concatenate([_drawn(one, n) for one in self._strata])
-                mean = over_prompts(shares, np.concatenate([one.prompt for one in self._strata]), level)
-                found.append(GroupSize(n, mean.value, max(mean.low, 0.0), min(mean.high, 1.0)))
+                mean = over_prompts(
+                    shares, np.concatenate([one.prompt for one in self._strata]), level, ends=(0.0, 1.0)
+                )
+                found.append(GroupSize(n, mean.value, mean.low, mean.high))
                 continue
             chance = no_signal_probability(GRID, n)
             ends = np.array([band.extremes(chance) for band in bands])
@@ -151,8 +153,8 @@ class GradedResponse:
         for n in _SIZES:
             if all(one.shape[1] >= n for one in self._rewards):
                 shares = np.concatenate([unbiased_no_signal(one, n) for one in self._rewards])
-                mean = over_prompts(shares, self._prompt, level)
-                found.append(GroupSize(n, mean.value, max(mean.low, 0.0), min(mean.high, 1.0)))
+                mean = over_prompts(shares, self._prompt, level, ends=(0.0, 1.0))
+                found.append(GroupSize(n, mean.value, mean.low, mean.high))
             else:
                 found.append(GroupSize(n, math.nan, math.nan, math.nan))
         return tuple(found)

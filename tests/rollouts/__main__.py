@@ -1,10 +1,11 @@
-"""The two tables of graded rewards in docs/rollouts.md: `python -m tests.rollouts`, some minutes."""
+"""The tables of coverage in docs/rollouts.md: `python -m tests.rollouts`, some minutes."""
 
 import numpy as np
 from scipy import stats
 
 from pmdtheory.rollouts._bands import Cells
 from pmdtheory.rollouts._extremes import ranges
+from tests.rollouts import test_coverage
 from tests.rollouts.test_graded_intervals import LAWS, LEVEL, SLACK, first_order, groups_of, least_coverage, truths
 from tests.rollouts.test_graded_means import study
 
@@ -18,6 +19,9 @@ MEANS = (
     ("levels", "rare", 4, 0.1), ("levels", "rare", 16, 0.1), ("levels", "rare", 16, 0.3), ("levels", "mixed", 4, 0.1),
     ("levels", "solved", 4, 0.1), ("continuous", "rare", 4, 0.1), ("continuous", "rare", 16, 0.3),
     ("continuous", "mixed", 4, 0.1), ("continuous", "solved", 4, 0.1),
+)  # fmt: skip
+BINARY = (
+    ("beta", 4, 100, 0.3), ("beta", 8, 200, 0.1), ("two", 8, 30, 1.0), ("uniform", 8, 30, 1.0), ("hard", 8, 200, 0.1)
 )  # fmt: skip
 SHOWN = ("new_pass_rate", "kl", "multiplier")
 
@@ -37,7 +41,11 @@ def one_prompt(n: int, tau: float, law: str) -> list[str]:
 
 
 def main() -> None:
-    """Print both."""
+    """Print all."""
+    for law, n, groups, tau in BINARY:
+        found = test_coverage.study(law, n, groups, tau, 150, ("new_pass_rate", "kl", "multiplier"))
+        row = " | ".join(f"{100 * ours:.0f} % ({100 * plain:.0f} %)" for ours, plain in found.values())
+        print(f"| {law}, {n}, {groups}, {tau} | {row} |", flush=True)
     for n, tau, law in ROWS:
         print("|", f"{n}, {tau} | {TITLES[law]} |", " | ".join(one_prompt(n, tau, law)), "|", flush=True)
     masses = [*np.random.default_rng(0).dirichlet(np.full(5, 0.5), 20), *map(np.array, LAWS.values())]
