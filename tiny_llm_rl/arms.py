@@ -107,39 +107,48 @@ def _clips(algorithm: str, *clips: tuple[float, float]) -> list[Row]:
     ]
 
 
-# The same budget for every algorithm: six settings, one seed that no comparison uses, judged by the reward of the last
-# five batches on training prompts.
-_THREE = (1e-4, 2e-4, 4e-4)
+# The same budget for every algorithm: eight settings, one seed that no comparison uses, judged by the reward of the
+# last five batches on training prompts.
+_RATES = (1e-4, 2e-4, 4e-4, 8e-4)
 TUNING: Final[dict[str, list[Row]]] = {
-    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3), _THREE),
-    "part": _dial("part", "PMD-part", _regressed("pmd-part", 0.3, 1.0), _THREE),
+    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3), _RATES),
+    "part": _dial("part", "PMD-part", _regressed("pmd-part", 0.3, 1.0), _RATES),
     "none": _dial(
-        "none", "no regulariser", [("0", "", {"algorithm": "rloo"})], (1.25e-5, 2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4)
+        "none",
+        "no regulariser",
+        [("0", "", {"algorithm": "rloo"})],
+        (1.25e-5, 2.5e-5, 3.5e-5, 5e-5, 7e-5, 1e-4, 2e-4, 4e-4),
     ),
-    "penalty": _dial("penalty", "KL and chi2", _regressed("kl-chi2", 0.1, 0.3), _THREE),
-    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2)), _THREE),
-    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.02, 0.027), (0.06, 0.08)), _THREE),
+    "penalty": _dial("penalty", "KL and chi2", _regressed("kl-chi2", 0.1, 0.3), _RATES),
+    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2)), _RATES),
+    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.02, 0.027), (0.06, 0.08)), _RATES),
 }
 
 TUNED: Final = {
     "mean": "mean-0.1-0.0004",
     "part": "part-0.3-0.0002",
-    "none": "none-0-5e-05",
+    "none": "none-0-3.5e-05",
     "penalty": "penalty-0.1-0.0002",
     "grpo": "grpo-0.2-0.0002",
     "gspo": "gspo-0.06-0.0004",
 }
 
-# Six settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value of
+# Nine settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value of
 # each dial was added on the side where the first two had been better.
-_TWO = (1e-4, 2e-4)
+_LONG_RATES = (5e-5, 1e-4, 2e-4)
 LONG_TUNING: Final[dict[str, list[Row]]] = {
-    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3, 0.03), _TWO),
-    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2), (0.4, 0.4)), _TWO),
-    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135)), _TWO),
+    "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3, 0.03), _LONG_RATES),
+    "part": _dial("part", "PMD-part", _regressed("pmd-part", 0.3, 1.0, 3.0), _LONG_RATES),
+    "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2), (0.4, 0.4)), _LONG_RATES),
+    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135)), _LONG_RATES),
 }
 
-LONG_TUNED: Final = {"mean": "mean-0.1-0.0001", "grpo": "grpo-0.4-0.0001", "gspo": "gspo-0.02-0.0002"}
+LONG_TUNED: Final = {
+    "mean": "mean-0.1-0.0001",
+    "part": "part-0.3-0.0001",
+    "grpo": "grpo-0.4-0.0001",
+    "gspo": "gspo-0.02-0.0002",
+}
 
 STALE: list[Row] = [
     (

@@ -107,7 +107,7 @@ _PRESETS = (
     ),
     Preset(
         "cpu-tune",
-        "six settings for each of six algorithms, to choose those of cpu-full",
+        "eight settings for each of six algorithms, to choose those of cpu-full",
         1,
         tuned(replace(FULL, evaluate_every=20, evaluation_prompts=256), TUNING),
         ("learning_rate",),
@@ -115,7 +115,7 @@ _PRESETS = (
     ),
     Preset(
         "cpu-long-tune",
-        "six settings for each of three algorithms, to choose those of cpu-long",
+        "nine settings for each of four algorithms, to choose those of cpu-long",
         1,
         tuned(replace(LONG, batches=6, evaluate_every=6, evaluation_prompts=128), LONG_TUNING),
         ("learning_rate",),
@@ -124,14 +124,14 @@ _PRESETS = (
     Preset(
         "cpu-stability",
         "one, 8 and 64 updates a batch at the same number of rollouts and updates",
-        2,
+        10,
         crossed(GRID, (MEAN, PART, NONE, GRPO, GSPO), STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
     ),
     Preset(
         "cpu-tau",
         "PMD-mean and PMD-part over the regularisation strength",
-        1,
+        3,
         crossed(
             GRID,
             (("mean", "PMD-mean", {"algorithm": "pmd-mean"}), ("part", "PMD-part", {"algorithm": "pmd-part"})),
@@ -141,28 +141,28 @@ _PRESETS = (
     Preset(
         "cpu-partition",
         "PMD-mean and PMD-part over the rollouts of a prompt, at the same number of rollouts in all",
-        2,
+        5,
         crossed(GRID, (MEAN, PART), GROUPS),
         ("rollouts", "prompts"),
     ),
     Preset(
         "cpu-drift",
         "the learning rate at which each algorithm breaks",
-        2,
+        5,
         crossed(GRID, (MEAN, MEAN3, NONE, GRPO, GSPO), rates(4e-4, 1.2e-3, 3.6e-3)),
         ("learning_rate",),
     ),
     Preset(
         "cpu-full",
         "six algorithms at the settings that cpu-tune chose for each, and PMD-part at a small tau",
-        5,
+        10,
         (*chosen(FULL, TUNING, TUNED), *arms(FULL, PART)),
         ("learning_rate",),
     ),
     Preset(
         "cpu-long",
         "responses of 73 tokens at the settings that cpu-long-tune chose, and PMD-part at a small tau",
-        3,
+        5,
         (
             *chosen(LONG, LONG_TUNING, LONG_TUNED),
             *arms(LONG, ("part", PART[1], {**PART[2], "learning_rate": 1e-4})),

@@ -80,7 +80,7 @@ def tables(folder: Path) -> dict[str, str]:
     """Every table, from the JSON of the figures in a folder.
 
     Raises:
-        ValueError: for a file that is missing or damaged.
+        ValueError: for a file that is missing, damaged, or of a preset that has changed since.
     """
     from importlib import import_module
 
@@ -94,6 +94,11 @@ def tables(folder: Path) -> dict[str, str]:
             found[str(name)] = sweep(config["settings"], config["row_titles"], arrays["accuracy"])
         else:
             titles = [arm.title for arm in preset(config["preset"]).arms]
+            if len(titles) != len(arrays["accuracy"]):
+                raise ValueError(
+                    f"data of {name} holds {len(arrays['accuracy'])} arms, and preset {config['preset']} has "
+                    f"{len(titles)}; compute it again with pmdtheory figures {name} --recompute"
+                )
             found[str(name)] = comparison(titles, dict(arrays))
     return found
 

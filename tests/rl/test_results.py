@@ -1,15 +1,20 @@
 """Tables of the results page from arrays made by hand: means, not medians, and seeds that are missing stay visible."""
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 pytest.importorskip("jax")
 
+from tests.wrong import refused  # noqa: E402
 from tiny_llm_rl import results  # noqa: E402
 
 pytestmark = pytest.mark.jax
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_sweep_shows_means_and_gaps():
@@ -28,3 +33,11 @@ def test_a_comparison_leaves_out_what_is_missing():
     cells = results.comparison(["PMD-mean", "GRPO"], arrays).splitlines()[-1].strip("| ").split(" | ")
     assert [cells[k] for k in (0, 1, 3, 4, 7)] == ["GRPO", "0.250", "0.100 – 0.400", "2.50", "0.30"]
     assert cells[5] == "-0.785 – 0.485"  # -.2 and -.1: t of one degree of freedom, 12.706, times .05
+
+
+def test_data_of_a_preset_that_has_changed_are_refused(monkeypatch):
+    full = results.preset("cpu-full")
+    monkeypatch.setattr(results, "preset", lambda name: replace(full, arms=full.arms[:2]))
+    refused(
+        ValueError, lambda: results.tables(ROOT / "figures" / "data"), "lm_curves", "7 arms", "has 2", "--recompute"
+    )

@@ -86,7 +86,7 @@ def accuracies(ax: "Axes", data: Arrays, arms: Sequence[str]) -> None:
         colour = LOOKS[arm]["color"]
         ax.plot(np.full(values.size, index), values, "o", color=colour, markerfacecolor="white")
         ax.plot([index - 0.25, index + 0.25], [np.nanmean(values)] * 2, color=colour, linewidth=1.5)
-    ax.set_xticks(range(len(arms)), arms)
+    ax.set_xticks(range(len(arms)), arms, rotation=30, ha="right")
     ax.set_ylim(bottom=0)
 
 

@@ -51,7 +51,6 @@ def draw(data: Arrays, style: Style) -> "Canvas":
     for ax in axes[10:12]:
         ax.set_xlabel("batch")
     accuracies(axes[12], data, arms)
-    axes[12].set_xticks(range(len(arms)), arms, rotation=30, ha="right")
     style.title(axes[12], "m", "held-out accuracy")
     axes[13].axis("off")
     handles, labels = [], []
@@ -67,7 +66,7 @@ FIGURE = Figure(
     name="lm_curves",
     title="Training curves of the small language model",
     caption=r"""Six algorithms on the sums of 4 to 8 digits, from the shipped base, with the same prompts, rollouts
-    and updates, each at the best of six settings (lm_tuning; the last number of a title is the learning rate), and
+    and updates, each at the best of eight settings (lm_tuning; the last number of a title is the learning rate), and
     PMD-part at $\tau = .1$: mean and range over the seeds, against the rollout batch. l: the share of
     $\frac{\lambda}{2}\chi^2$ in the penalty that PMD-mean's exact step (C1, C2) puts on the observed groups, at the
     arm's $\tau$ (.3 for those without one); k: that step's $\lambda$ (C4). m: accuracy on held-out prompts after the

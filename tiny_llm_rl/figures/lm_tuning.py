@@ -80,11 +80,14 @@ def draw(data: Arrays, style: Style) -> "Canvas":
                 ax.plot(rates, values, **look, marker="os^"[size], markersize=3, markerfacecolor="white")
                 for rate, value, mark in zip(rates, values, marks, strict=True):
                     if mark:
-                        ax.plot(rate, value, marker="os^"[size], markersize=4.5, color=look["color"])
+                        ax.plot(
+                            rate, value, marker="os^"[size], markersize=5.0, color=look["color"],
+                            markeredgecolor="white", markeredgewidth=0.6, zorder=5 - 0.1 * list(TITLES).index(row),
+                        )  # fmt: skip
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_ylim(bottom=0)
-        ticks = (0.125, 0.25, 0.5, 1, 2, 4) if letter == "a" else (1, 2)
+        ticks = (0.125, 0.5, 1, 2, 4, 8) if letter == "a" else (0.5, 1, 2)
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.set_xlabel(r"learning rate $\times 10^4$")
         style.title(ax, letter, title)
@@ -99,13 +102,14 @@ def draw(data: Arrays, style: Style) -> "Canvas":
 FIGURE = Figure(
     name="lm_tuning",
     title="Settings tried for each algorithm",
-    caption=r"""The settings among which those of the comparisons were chosen: for every algorithm six runs, over the
-    learning rate and its own dial, for responses of 14 tokens (a) and of 73 (b). Dials, in the order circle, square,
-    triangle: $\tau$ = .1, .3 for PMD-mean and the explicit penalty (b: and .03), .3, 1 for PMD-part; clip .1, .2 for
-    GRPO (b: and .4), .02/.027, .06/.08 for GSPO (b: .004/.0054, .02/.027, .001/.00135); nothing for the regression
-    without a regulariser, which got six learning rates. Each was run once, with a seed that no comparison uses, and
-    judged by its reward on fresh training prompts in the last five batches. What $\tau$ does to PMD-mean and PMD-part
-    differs (C12), so neither is tuned with the other's.""",
+    caption=r"""The settings among which those of the comparisons were chosen: for every algorithm the same
+    number of runs, over the learning rate and its own dial: eight for responses of 14 tokens (a), nine for 73 (b).
+    Dials, in the order circle, square, triangle: $\tau$ = .1, .3 for PMD-mean and the explicit penalty (b: and
+    .03), .3, 1 for PMD-part (b: and 3); clip .1, .2 for GRPO (b: and .4), .02/.027, .06/.08 for GSPO (b:
+    .004/.0054, .02/.027, .001/.00135); nothing for the regression without a regulariser, which got eight learning
+    rates. Each was run once, with a seed that no comparison uses, and judged by its reward on fresh training
+    prompts in the last five batches. What $\tau$ does to PMD-mean and PMD-part differs (C12), so neither is tuned
+    with the other's.""",
     config={each: arms_of(each)["arms"] for each in PRESETS},
     arrays={"cpu_tune": "[R]", "cpu_long_tune": "[L]"},
     compute=compute,
