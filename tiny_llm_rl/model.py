@@ -20,7 +20,22 @@ from jax.typing import ArrayLike
 
 from tiny_llm_rl._checks import choice, whole
 
-__all__ = ["Cache", "ModelConfig", "Transformer"]
+__all__ = ["Cache", "ModelConfig", "Transformer", "laws_of", "picked"]
+
+
+def laws_of(logits: Array) -> Array:
+    """Log-probabilities in float32 at least."""
+    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), -1)
+
+
+def picked(logits: Array, wanted: Array) -> Array:
+    """Log-probability of `wanted[...]` under the law of `logits[..., V]`, nats, float32 at least.
+
+    >>> round(float(picked(jnp.zeros((1, 4)), jnp.array([2]))[0]), 4)  # one of four
+    -1.3863
+    """
+    found = laws_of(logits)
+    return jnp.sum(jax.nn.one_hot(wanted, found.shape[-1], dtype=found.dtype) * found, -1)
 
 
 @dataclass(frozen=True)
@@ -208,6 +223,10 @@ class Transformer(eqx.Module):
         visible = (steps[:, None] >= steps) & live[:, None, :]
         stream, _, _ = self._stream(tokens, positions, visible, None, 0)
         return self._logits(stream[:, start:])
+
+    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, *, start: int = 0) -> Array:
+        """Log-probability `[B, T - start]` of `wanted`, the tokens after each one from `start` on; else as `logits`."""
+        return picked(self.logits(tokens, positions, live, start=start), wanted)
 
     def prefill(
         self, tokens: Array, positions: Array, live: Array, slots: int, last: Array | None = None

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from tiny_llm_rl.model import Cache, Transformer
+from tiny_llm_rl.model import Cache, Transformer, laws_of
 
 __all__ = ["END_TOKEN", "Rollouts", "log_probs", "sample"]
 
@@ -43,11 +43,6 @@ class _State(NamedTuple):
     laws: Array
     cache: Cache
     out: Rollouts
-
-
-def _laws(logits: Array) -> Array:
-    """Log-probabilities in float32 at least."""
-    return jax.nn.log_softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), -1)
 
 
 def _entropy(laws: Array) -> Array:
@@ -100,7 +95,7 @@ def sample(
     positions = jnp.broadcast_to(jnp.arange(width), prompts.shape)
     filled = model.prefill(prompts, positions, positions < lengths[:, None], width + slots, lengths - 1)
     logits, cache = jax.tree.map(lambda part: jnp.repeat(part, copies, 0), filled)
-    lengths, laws = jnp.repeat(lengths, copies), _laws(logits)
+    lengths, laws = jnp.repeat(lengths, copies), laws_of(logits)
     start = _State(
         jnp.zeros((), jnp.int32),
         jnp.zeros(rows, bool),
@@ -131,7 +126,7 @@ def sample(
             *(jax.lax.dynamic_update_index_in_dim(whole, new, step, 1) for whole, new in zip(out, column, strict=True))
         )
         logits, cache = model.step(token, lengths + step, cache, width + step)
-        return _State(step + 1, done | (token == END_TOKEN), _laws(logits), cache, out)
+        return _State(step + 1, done | (token == END_TOKEN), laws_of(logits), cache, out)
 
     return jax.lax.while_loop(unfinished, body, start).out
 
@@ -163,10 +158,5 @@ def log_probs(model: Transformer, prompts: Array, lengths: Array, responses: Arr
         1,
     )
     live = jnp.concatenate([steps[:-1] < lengths[:, None] - 1, jnp.ones((prompts.shape[0], 1), bool), mask[:, :-1]], 1)
-    own = getattr(model, "chosen", None)  # of a model whose vocabulary is large
-    if own is None:
-        laws = _laws(model.logits(tokens, positions, live, start=width - 1))
-        chosen = jnp.sum(jax.nn.one_hot(responses, laws.shape[-1], dtype=laws.dtype) * laws, -1)
-    else:
-        chosen = own(tokens, positions, live, responses, start=width - 1)
+    chosen = model.chosen(tokens, positions, live, responses, start=width - 1)
     return jnp.where(mask, chosen, 0.0)

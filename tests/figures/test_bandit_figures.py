@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 
 import pmdtheory as pmd  # noqa: E402
 from pmdtheory import finite_sample  # noqa: E402
-from pmdtheory.figures import _data, _make  # noqa: E402
+from pmdtheory.figures import _data  # noqa: E402
 from pmdtheory.figures._style import Style  # noqa: E402
 from tests.page import assert_apart
 from tests.tolerances import monte_carlo  # noqa: E402
@@ -37,12 +37,6 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def arrays():
     return {name: _data.read(figure, DATA / f"{name}.json")[0] for name, figure in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def canvases(arrays):
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figure, arrays[name], style) for name, figure in FIGURES.items()}
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -30,12 +30,6 @@ def arrays() -> dict[str, Any]:
     return {name: _make._computed(figure)[0] for name, figure in figures.available().items() if name in NAMES}
 
 
-@pytest.fixture(scope="module")
-def canvases(arrays: dict[str, Any]) -> dict[str, Any]:
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figures.available()[name], arrays[name], style) for name in arrays}
-
-
 @pytest.fixture
 def folder(tmp_path: Path, arrays: dict[str, Any]) -> Path:
     """A directory with the data of `ratio_tilt`."""

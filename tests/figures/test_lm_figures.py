@@ -12,7 +12,7 @@ pytest.importorskip("jax")
 from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
 
 import pmdtheory as pmd  # noqa: E402
-from pmdtheory.figures import _data, _make  # noqa: E402
+from pmdtheory.figures import _data  # noqa: E402
 from pmdtheory.figures._style import Style  # noqa: E402
 from tests.page import assert_apart  # noqa: E402
 from tests.wrong import refused  # noqa: E402
@@ -32,12 +32,6 @@ FIGURES = {
 @pytest.fixture(scope="module")
 def arrays():
     return {name: _data.read(figure, DATA / f"{name}.json")[0] for name, figure in FIGURES.items()}
-
-
-@pytest.fixture(scope="module")
-def canvases(arrays):
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figure, arrays[name], style) for name, figure in FIGURES.items()}
 
 
 @pytest.mark.parametrize("name", FIGURES)

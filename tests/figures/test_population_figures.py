@@ -32,12 +32,6 @@ def arrays() -> dict[str, Any]:
     return {name: _make._computed(figures.available()[name])[0] for name in NAMES}
 
 
-@pytest.fixture(scope="module")
-def canvases(arrays: dict[str, Any]) -> dict[str, Any]:
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figures.available()[name], arrays[name], style) for name in NAMES}
-
-
 def rows(axes: Any) -> list[Any]:
     """The ordinates of the lines of a panel that are data, not guides through the whole panel."""
     return [np.asarray(line.get_ydata()) for line in axes.get_lines() if len(line.get_ydata()) > 2]

@@ -23,12 +23,6 @@ def arrays() -> dict[str, Any]:
     return {name: _make._computed(figures.available()[name])[0] for name in NAMES}
 
 
-@pytest.fixture(scope="module")
-def canvases(arrays: dict[str, Any]) -> dict[str, Any]:
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figures.available()[name], arrays[name], style) for name in NAMES}
-
-
 def legend(owner: Any) -> list[str]:
     return [text.get_text() for text in owner.get_texts()]
 

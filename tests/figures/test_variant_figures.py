@@ -22,12 +22,6 @@ def arrays() -> dict[str, Any]:
     return {name: _make._computed(figures.available()[name])[0] for name in NAMES}
 
 
-@pytest.fixture(scope="module")
-def canvases(arrays: dict[str, Any]) -> dict[str, Any]:
-    style = Style.of("icml2024")
-    return {name: _make._drawn(figures.available()[name], arrays[name], style) for name in NAMES}
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_overlaps_another_or_leaves_the_page(name: str, canvases: dict[str, Any]) -> None:
     canvas = canvases[name]

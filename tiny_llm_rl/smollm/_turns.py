@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from tiny_llm_rl.mesh import split_over
+from tiny_llm_rl.model import picked
 
 __all__ = ["LOGITS", "chosen_in_turn", "in_turn"]
 
@@ -38,8 +39,7 @@ def chosen_in_turn(logits: Callable[[Array], Array], stream: Array, wanted: Arra
     """
 
     def piece(given: tuple[Array, Array]) -> Array:
-        laws = jax.nn.log_softmax(logits(given[0]), -1)
-        return jnp.sum(jax.nn.one_hot(given[1], laws.shape[-1], dtype=laws.dtype) * laws, -1)
+        return picked(logits(given[0]), given[1])
 
     rows, slots = wanted.shape
     each = rows // split_over(rows)  # on a device
