@@ -32,6 +32,12 @@ from tiny_llm_rl.weights import load_model, shipped
 __all__ = ["Run", "RunStatus", "check_split", "load_base", "training_prompts"]
 
 
+@eqx.filter_jit
+def _copied(tree: Any) -> Any:
+    """The same arrays in buffers of their own, in one call."""
+    return jax.tree.map(jnp.copy, tree)
+
+
 class RunStatus(Enum):
     """How a run ended; the value says what to do."""
 
@@ -72,7 +78,9 @@ def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
 
 def check_split(config: TrainConfig, devices: Mesh | None) -> None:
     """ValueError unless the rows of a batch and of a minibatch can be split over the devices."""
-    mesh.check_rows(devices, prompts=config.prompts * config.oversample, part=config.batch // config.minibatches)
+    dealt = config.batch if config.shuffle == "responses" else config.prompts
+    drawn = config.prompts * config.oversample
+    mesh.check_rows(devices, drawn=drawn, prompts=config.prompts, part=dealt // config.minibatches)
 
 
 class Run:
@@ -95,10 +103,10 @@ class Run:
         self.config, self.devices = config, devices
         model, self.task, self.tokenizer = base if base is not None else load_base(config.base, config.difficulty)
         # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
-        self.model = jax.tree.map(jnp.copy, model)
+        self.model = _copied(model)
         self._compiled = compiled(config)
         self.optimiser_state = make_optimiser(config).init(eqx.filter(self.model, eqx.is_inexact_array))
-        self.past = tuple(jax.tree.map(jnp.copy, model) for _ in range(config.lag))  # oldest first
+        self.past = tuple(_copied(model) for _ in range(config.lag))  # oldest first
         self.state = mesh.shard_model(devices, self.state)
         self.done = 0
         self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
@@ -159,29 +167,30 @@ class Run:
             return RunStatus.NO_SIGNAL, record
         chosen = select(jnp.asarray(rewards), config.prompts, filtered=config.filter_groups)
         index = np.asarray(chosen.index)
-        rows, used = (index[:, None] * n + np.arange(n)).ravel(), rewards[index]
-        signal = advantages(config.algorithm, jnp.asarray(used, jnp.float32), config.tau, config.loss).ravel()
-        given_rows = np.repeat(prompts[index], n, 0), np.repeat(lengths[index], n), found.tokens[rows], mask[rows]
-        part: tuple[Array, Array, Array, Array] = mesh.shard_batch(self.devices, given_rows)
-        weight = np.repeat(np.asarray(chosen.used, np.float32), n)
-        old_logp, signals, weight = mesh.shard_batch(self.devices, (found.logp[rows], np.asarray(signal), weight))
+        used = rewards[index]
+        signal = advantages(config.algorithm, jnp.asarray(used, jnp.float32), config.tau, config.loss)
+        tokens, masks, logp = (x.reshape(-1, n, slots)[index] for x in (found.tokens, mask, found.logp))
+        weights = np.repeat(np.asarray(chosen.used, np.float32)[:, None], n, 1)
+        text: tuple[Array, Array, Array, Array] = mesh.shard_batch(
+            self.devices, (prompts[index], lengths[index], tokens, masks)
+        )
+        old_logp, signals, weight = mesh.shard_batch(self.devices, (logp, np.asarray(signal), weights))
         if config.anchor == "current" and self.past:
             with mesh.in_context(self.devices):
-                anchor = sequence_log_probs(self.model, *part, config.minibatches)
+                anchor = sequence_log_probs(self.model, text, config.minibatches)
             weight = weight * importance_weights(
                 anchor.sum(-1), old_logp.sum(-1), correction=config.correction, cap=config.truncation
             )
             old_logp = anchor
-        batch = Batch(*part, old_logp, signals, weight)
-        before = jax.tree.map(jnp.copy, self.state)
-        given = (self._compiled, batch, jax.random.fold_in(key, 1))
+        before = _copied(self.state)
+        given = (self._compiled, Batch(*text, old_logp, signals, weight), jax.random.fold_in(key, 1))
         with mesh.in_context(self.devices):
             model, state, trace = update(given, self.model, self.optimiser_state)
         trace = mesh.on_host(trace)
         seconds["update"] = phase()
         with mesh.in_context(self.devices):
-            after = sequence_log_probs(model, *part, config.minibatches)
-        log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64)
+            after = sequence_log_probs(model, text, config.minibatches)
+        log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64).ravel()
         finite = np.isfinite(log_ratio).all() and np.isfinite(trace.loss).all()
         past = (*self.past[1:], before[0]) if self.past else ()
         if not finite or np.abs(log_ratio).max() > config.diverge_at:
@@ -191,7 +200,7 @@ class Run:
         self.done += 1
         self.totals["responses"] += rewards.size
         self.totals["tokens_sampled"] += int(mask.sum())
-        self.totals["tokens_trained"] += config.epochs * int(mask[rows].sum())
+        self.totals["tokens_trained"] += config.epochs * int(masks.sum())
         size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
         record |= {
             "loss": float(trace.loss.mean()),

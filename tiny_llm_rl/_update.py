@@ -1,5 +1,6 @@
 """The compiled part of a training batch: many minibatch updates in one call, and log-ratios after them."""
 
+import math
 from dataclasses import replace
 from inspect import signature
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from tiny_llm_rl.mesh import split_rows, split_state, unsplit
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.rollout import log_probs
 
-__all__ = ["Batch", "Trace", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update"]
+__all__ = ["Batch", "Trace", "apart", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update"]
 
 # What each clipped loss does when it is not told otherwise, from the loss itself.
 _CLIPS = {
@@ -32,7 +33,10 @@ _CLIPS = {
 
 
 class Batch(NamedTuple):
-    """What is trained on: `prompts[B, P]`, `lengths[B]`, `responses, mask, old_logp[B, R]`, `signal, weight[B]`."""
+    """What is trained on: `prompts[G, P]`, `lengths[G]`, `responses, mask, old_logp[G, n, R]`, `signal, weight[G, n]`.
+
+    A minibatch takes whole rows of G; where single responses are dealt into minibatches, n is 1.
+    """
 
     prompts: Array
     lengths: Array
@@ -41,6 +45,18 @@ class Batch(NamedTuple):
     old_logp: Array
     signal: Array
     weight: Array
+
+
+def apart(batch: Batch) -> Batch:
+    """Every response as a group of one, behind its own copy of the prompt.
+
+    >>> one = jnp.ones((1, 2, 3))
+    >>> apart(Batch(jnp.ones((1, 4)), jnp.ones(1), one, one, one, one[:, :, 0], one[:, :, 0])).prompts.shape
+    (2, 4)
+    """
+    copies = batch.responses.shape[1]
+    prompts, lengths = (jnp.repeat(x, copies, 0) for x in batch[:2])
+    return Batch(prompts, lengths, *(x.reshape(-1, 1, *x.shape[2:]) for x in batch[2:]))
 
 
 class Trace(NamedTuple):
@@ -85,7 +101,7 @@ def clipped(config: TrainConfig, log_ratio: Array, mask: Array, signal: Array) -
 def compiled(config: TrainConfig) -> TrainConfig:
     """The config without what the compiled update does not depend on, so that runs share it."""
     return replace(
-        config, base="", prompts=1, rollouts=config.batch, batches=1, lag=0, anchor="sampler", correction="none",
+        config, base="", batches=1, lag=0, anchor="sampler", correction="none",
         truncation=1.0, filter_groups=False, oversample=1, difficulty=(), evaluate_every=1, evaluation_prompts=1,
         evaluation_samples=1, diverge_at=1.0, seed=0,
     )  # fmt: skip
@@ -98,8 +114,11 @@ def update(
     """E epochs of M minibatches in an order that the key decides; takes over the buffers of model and state."""
     config, batch, key = given
     optimiser = make_optimiser(config)
+    if config.shuffle == "responses":
+        batch = split_rows(apart(batch))
 
     def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
+        part = Batch(*part[:2], *(x.reshape(-1, *x.shape[2:]) for x in part[2:]))
         logp = log_probs(unsplit(model), part.prompts, part.lengths, part.responses, part.mask)
         value = loss(
             config.algorithm, logp, part.old_logp, part.signal, config.tau, config.loss,
@@ -118,7 +137,8 @@ def update(
         norm = jnp.sqrt(sum(jnp.sum(jnp.square(leaf)) for leaf in jax.tree.leaves(gradient)))
         return split_state((eqx.apply_updates(model, updates), state)), Trace(value, norm, *seen)
 
-    orders = [jax.random.permutation(jax.random.fold_in(key, epoch), config.batch) for epoch in range(config.epochs)]
+    groups = batch.prompts.shape[0]
+    orders = [jax.random.permutation(jax.random.fold_in(key, epoch), groups) for epoch in range(config.epochs)]
     (model, state), trace = jax.lax.scan(
         body, (model, state), jnp.stack(orders).reshape(config.epochs * config.minibatches, -1)
     )
@@ -126,11 +146,16 @@ def update(
 
 
 @eqx.filter_jit
-def sequence_log_probs(
-    model: Transformer, prompts: Array, lengths: Array, responses: Array, mask: Array, parts: int
-) -> Array:
-    """`log_probs` `[B, R]` in `parts` equal pieces, one after another, so that memory stays that of one."""
-    pieces = jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), (prompts, lengths, responses, mask))
-    model = unsplit(model)
-    found: Array = jax.lax.map(lambda piece: log_probs(model, *split_rows(piece)), pieces)
-    return found.reshape(responses.shape)
+def sequence_log_probs(model: Transformer, text: tuple[Array, Array, Array, Array], parts: int) -> Array:
+    """`log_probs` of `prompts, lengths, responses[G, n, R], mask` in `parts` equal pieces, for the memory of one.
+
+    Where `parts` does not divide G, in as many as their common divisor.
+    """
+    turns, model = math.gcd(parts, text[0].shape[0]), unsplit(model)
+
+    def piece(given: tuple[Array, Array, Array, Array]) -> Array:
+        prompts, lengths, responses, mask = split_rows(given)
+        return log_probs(model, prompts, lengths, *(x.reshape(-1, x.shape[-1]) for x in (responses, mask)))
+
+    found: Array = jax.lax.map(piece, jax.tree.map(lambda x: x.reshape(turns, -1, *x.shape[1:]), text))
+    return found.reshape(text[2].shape)

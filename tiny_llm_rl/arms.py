@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from tiny_llm_rl.algorithm import LossConfig
-from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.config import SHUFFLES, TrainConfig
 
 __all__ = [
     "Arm", "FULL", "GRID", "GROUPS", "GRPO", "GSPO", "GSPO_CLIP", "LONG", "LONG_TUNED", "LONG_TUNING", "MEAN",
-    "MEAN3", "NONE", "NO_STD", "PART", "QUICK", "Row", "SMOKE", "STALE", "STD", "TEMPERATURES", "TUNED", "TUNING",
-    "arms", "chosen", "crossed", "rates", "tuned",
+    "MEAN3", "NONE", "NO_STD", "PART", "QUICK", "Row", "SHUFFLED", "SMOKE", "STALE", "STD", "TEMPERATURES", "TUNED",
+    "TUNING", "arms", "chosen", "crossed", "rates", "tuned",
 ]  # fmt: skip
 
 
@@ -133,9 +133,9 @@ TUNED: Final = {
     "gspo": "gspo-0.06-0.0004",
 }
 
-# Nine settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value of
-# each dial was added on the side where the first two had been better.
-_LONG_RATES = (5e-5, 1e-4, 2e-4)
+# Twelve settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value
+# of each dial, and the fourth rate, were added on the side where the others had been better.
+_LONG_RATES = (5e-5, 1e-4, 2e-4, 4e-4)
 LONG_TUNING: Final[dict[str, list[Row]]] = {
     "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3, 0.03), _LONG_RATES),
     "part": _dial("part", "PMD-part", _regressed("pmd-part", 0.3, 1.0, 3.0), _LONG_RATES),
@@ -158,6 +158,7 @@ STALE: list[Row] = [
     )
     for updates in (1, 8, 64)
 ]
+SHUFFLED: list[Row] = [(how, f"{how} shuffled", {"shuffle": how}) for how in SHUFFLES]
 GROUPS: list[Row] = [
     (f"n{size}", f"{size} rollouts", {"rollouts": size, "prompts": 2048 // size}) for size in (4, 16, 64)
 ]

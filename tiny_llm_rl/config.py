@@ -6,9 +6,10 @@ from tiny_llm_rl._checks import choice, positive_scalar, whole
 from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
 from tiny_llm_rl.correction import CORRECTIONS
 
-__all__ = ["ANCHORS", "TrainConfig"]
+__all__ = ["ANCHORS", "SHUFFLES", "TrainConfig"]
 
 ANCHORS = ("sampler", "current")
+SHUFFLES = ("responses", "groups")
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class TrainConfig:
         prompts: G of a batch.
         rollouts: n of a prompt.
         batches: rollout batches of the run.
-        minibatches: M updates an epoch; divides G n.
+        minibatches: M updates an epoch; divides G n, or G where whole groups are shuffled.
         epochs: E passes over a batch.
+        shuffle: what is dealt into minibatches in a random order: single "responses", or whole "groups", whose prompts
+            are then computed once for all n responses.
         lag: whole batches by which the sampling policy is older than the trained one.
         anchor: where the log-ratio starts: at the policy that sampled ("sampler", what implementations do), or at the
             one that starts the batch ("current", C15); they differ when lag > 0.
@@ -58,6 +61,7 @@ class TrainConfig:
     batches: int = 30
     minibatches: int = 16
     epochs: int = 1
+    shuffle: str = "responses"
     lag: int = 0
     anchor: str = "sampler"
     correction: str = "none"
@@ -93,11 +97,10 @@ class TrainConfig:
                 f"rollouts must be at least 2 for algorithm {self.algorithm!r}, got {self.rollouts}; its baseline "
                 "needs other rollouts of the prompt"
             )
-        if self.batch % self.minibatches:
-            raise ValueError(
-                f"minibatches must divide prompts x rollouts = {self.batch}, got {self.minibatches}; "
-                "take a divisor of it"
-            )
+        choice("shuffle", self.shuffle, SHUFFLES)
+        dealt, words = (self.batch, "prompts x rollouts") if self.shuffle == "responses" else (self.prompts, "prompts")
+        if dealt % self.minibatches:
+            raise ValueError(f"minibatches must divide {words} = {dealt}, got {self.minibatches}; take a divisor of it")
         if self.oversample > 1 and not self.filter_groups:
             raise ValueError(
                 f"oversample must be 1 without filter_groups, got {self.oversample}; nothing would be replaced: "

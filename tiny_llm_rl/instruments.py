@@ -5,7 +5,8 @@ response. All estimates are means over responses of the old policy. KL and chi2 
 negative, which have the same expectation.
 """
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -40,6 +41,28 @@ def divergences(log_ratio: ArrayLike) -> dict[str, float]:
     }
 
 
+class _Step(NamedTuple):
+    """PMD-mean's step on the law of each group, `[G]`."""
+
+    multiplier: FloatArray
+    improvement: FloatArray
+    kl: FloatArray
+    chi2: FloatArray
+
+
+@lru_cache(maxsize=64)
+def _solved(size: int, groups: bytes, tau: float) -> _Step:
+    step = theory.mean_update(np.frombuffer(groups).reshape(-1, size), tau)
+    return _Step(step.multiplier, step.improvement, step.kl, step.chi2)
+
+
+def _step(rewards: ArrayLike, tau: float) -> _Step:
+    """Groups that differ by the order of their rewards have one step, and batches after one another the same groups."""
+    r = np.sort(np.asarray(rewards, np.float64), -1)
+    distinct, inverse = np.unique(r, axis=0, return_inverse=True)
+    return _Step(*(column[inverse.ravel()] for column in _solved(r.shape[1], distinct.tobytes(), tau)))
+
+
 def predicted(rewards: ArrayLike, tau: float) -> dict[str, float]:
     r"""PMD-mean's population step on the empirical law of each group of `rewards[G, n]` (C1), averaged.
 
@@ -51,7 +74,7 @@ def predicted(rewards: ArrayLike, tau: float) -> dict[str, float]:
     >>> found["predicted_improvement"] > 0 and 0 < found["chi2_share"] < 1
     True
     """
-    step = theory.mean_update(rewards, tau)
+    step = _step(rewards, tau)
     mixed = 0.5 * step.multiplier * step.chi2
     moved = step.multiplier > 0
     share = mixed[moved] / (mixed[moved] + step.kl[moved])
@@ -82,7 +105,7 @@ def step_by_pass_rate(rewards: ArrayLike, log_ratio: ArrayLike, tau: float, *, b
     rates, differ = r.mean(-1), r.max(-1) > r.min(-1)
     if not differ.any():
         return []
-    step = theory.mean_update(r, tau)
+    step = _step(r, tau)
     weight = np.exp(s - s.max(-1, keepdims=True))
     realised = (weight * r).sum(-1) / weight.sum(-1) - rates
     place = np.minimum((rates * bins).astype(int), bins - 1)

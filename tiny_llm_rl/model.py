@@ -3,12 +3,14 @@ r"""A decoder-only transformer: RMS norms, rotary positions, squared ReLU, one k
 Letters: `B` sequences, `T` tokens, `S` slots of the cache, `V` symbols, `D` width, `H` heads. A slot is where a token
 is stored, a position is what the rotation sees: they differ where a batch is padded, so that every row can append to
 the same slot while its positions stay without a gap. The same attention serves training (all tokens at once) and
-sampling (one token against the cache).
+sampling (one token against the cache). What several rows have in common, the prompt of a group, is computed once: a
+cache can stand before the rows, with a row of its own for each `n` of theirs.
 
-Look-ups are products with one-hot vectors and layers are unrolled: on a CPU both are two to three times faster than
-gathers and a scan.
+On a CPU look-ups as products with one-hot vectors and unrolled layers are two to three times faster than gathers and a
+scan; rotations come from a table, as the compiler would compute cosines again in every product that needs them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from tiny_llm_rl._attention import attended, normed, product, rotated, rotations, stepped
 from tiny_llm_rl._checks import choice, whole
 
 __all__ = ["Cache", "ModelConfig", "Transformer", "laws_of", "picked"]
@@ -88,11 +91,15 @@ class ModelConfig:
 
 
 class Cache(NamedTuple):
-    """Keys and values, one `[B, S, H, D/H]` a layer, and which slots count, `[B, S]`."""
+    """Keys and values, one `[B, S, H, D/H]` a layer, and which slots count, `[B, S]`; and what stands before them.
+
+    The cache before has G rows, each of which is seen by B / G rows next to each other; its slots are numbered first.
+    """
 
     keys: tuple[Array, ...]
     values: tuple[Array, ...]
     live: Array
+    before: "Cache | None" = None
 
 
 class Layer(eqx.Module):
@@ -105,39 +112,8 @@ class Layer(eqx.Module):
     down: Array
 
 
-def _normed(x: Array, scale: Array) -> Array:
-    """Divided by its root mean square over the last axis, in float32 at least."""
-    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    scaled = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + 1e-6)
-    normed: Array = (scaled * scale).astype(x.dtype)
-    return normed
-
-
-def _rotated(x: Array, positions: Array) -> Array:
-    """`x[B, T, H, D/H]` with the pair (i, i + half) turned by position times 10000^(-i/half)."""
-    half = x.shape[-1] // 2
-    wide = jnp.promote_types(x.dtype, jnp.float32)
-    angle = positions[..., None, None].astype(wide) * 10000.0 ** (-jnp.arange(half, dtype=wide) / half)
-    cos, sin = jnp.cos(angle).astype(x.dtype), jnp.sin(angle).astype(x.dtype)
-    first, second = x[..., :half], x[..., half:]
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], -1)
-
-
-def _attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
-    """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, H, d]` where `visible[B, T, S]`."""
-    wide = jnp.promote_types(query.dtype, jnp.float32)
-    root = jnp.sqrt(jnp.asarray(query.shape[-1], wide))
-    if query.shape[1] == 1:  # one token against a cache: sums over it as it lies are faster than a product's transposes
-        scores = jnp.sum(query * keys, -1).astype(wide) / root
-        shares = jax.nn.softmax(jnp.where(visible[:, 0, :, None], scores, -1e30), 1).astype(query.dtype)
-        return jnp.sum(shares[..., None] * values, 1, keepdims=True)
-    scores = jnp.einsum("bthd,bshd->bhts", query, keys).astype(wide) / root
-    scores = jnp.where(visible[:, None], scores, -1e30)
-    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores, -1).astype(query.dtype), values)
-
-
 class Transformer(eqx.Module):
-    r"""The model: `logits(tokens)` for training, `prefill` and `step` with a cache for sampling.
+    r"""The model: `prefix` and `chosen` for training, `prefill` and `step` for sampling, `logits` for anything else.
 
     Formula: \(x \leftarrow x + \mathrm{attention}(\mathrm{rms}(x))\), \(x \leftarrow x +
     W_2\,\mathrm{relu}(W_1\,\mathrm{rms}(x))^2\), logits \(= W\,\mathrm{rms}(x)\).
@@ -185,73 +161,127 @@ class Transformer(eqx.Module):
         self.head = jnp.zeros((width, config.vocabulary), dtype)
 
     def _stream(
-        self, tokens: Array, positions: Array, visible: Array, cache: Cache | None, slot: ArrayLike
-    ) -> tuple[Array, tuple[Array, ...], tuple[Array, ...]]:
-        """The normed stream `[B, T, D]` and every layer's keys and values, the cache's with the new ones written in."""
+        self, tokens: Array, turns: tuple[Array, Array], attend: Callable[[int, Array, Array, Array], Array]
+    ) -> Array:
+        """The normed stream `[B, T, D]`; `attend` is given a layer's number, queries, keys and values."""
         config, compute = self.config, jnp.dtype(self.config.compute)
         heads = (*tokens.shape, config.heads, config.width // config.heads)
         x = jax.nn.one_hot(tokens, config.vocabulary, dtype=compute) @ self.embedding.astype(compute)
-        all_keys, all_values = [], []
         for i, layer in enumerate(self.layers):
-            parts = _normed(x, layer.norms[0]) @ layer.query_key_value.astype(compute)
+            parts = product(normed(x, layer.norms[0]), layer.query_key_value)
             query, key, value = (part.reshape(heads) for part in jnp.split(parts, 3, -1))
-            query, key = _rotated(query, positions), _rotated(key, positions)
-            if cache is not None:
-                key = jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, slot, 1)
-                value = jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, slot, 1)
+            mixed = attend(i, rotated(query, turns), rotated(key, turns), value).reshape(x.shape)
+            x = x + product(mixed, layer.out)
+            hidden = jax.nn.relu(product(normed(x, layer.norms[1]), layer.up))
+            x = x + product(hidden * hidden, layer.down)
+        return normed(x, self.norm)
+
+    def _turns(self, positions: Array, span: int) -> tuple[Array, Array]:
+        half = self.config.width // (2 * self.config.heads)
+        return rotations(positions, span, half, jnp.dtype(self.config.compute))
+
+    def _read(
+        self, tokens: Array, positions: Array, live: Array, before: Cache | None, span: int
+    ) -> tuple[Array, Cache]:
+        """The stream of whole texts, each behind its row of what stands before, and their own keys and values."""
+        steps, copies = jnp.arange(tokens.shape[1]), 1 if before is None else tokens.shape[0] // before.live.shape[0]
+        visible = (steps[:, None] >= steps) & live[:, None, :]
+        if before is not None:
+            seen = jnp.repeat(before.live, copies, 0)[:, None, :]
+            seen = jnp.broadcast_to(seen, (*tokens.shape, seen.shape[-1]))
+            visible = jnp.concatenate([seen, visible], -1)
+        all_keys, all_values = [], []
+
+        def attend(i: int, query: Array, key: Array, value: Array) -> Array:
             all_keys.append(key)
             all_values.append(value)
-            mixed = _attended(query, key, value, visible).reshape(x.shape)
-            x = x + mixed @ layer.out.astype(compute)
-            hidden = jax.nn.relu(_normed(x, layer.norms[1]) @ layer.up.astype(compute))
-            x = x + (hidden * hidden) @ layer.down.astype(compute)
-        return _normed(x, self.norm), tuple(all_keys), tuple(all_values)
+            if before is not None:
+                key = jnp.concatenate([jnp.repeat(before.keys[i], copies, 0), key], 1)
+                value = jnp.concatenate([jnp.repeat(before.values[i], copies, 0), value], 1)
+            return attended(query, key, value, visible)
+
+        stream = self._stream(tokens, self._turns(positions, span), attend)
+        return stream, Cache(tuple(all_keys), tuple(all_values), live)
 
     def _logits(self, stream: Array) -> Array:
-        return (stream @ self.head.astype(stream.dtype)).astype(self.config.dtype)
+        return product(stream, self.head).astype(self.config.dtype)
 
-    def logits(self, tokens: Array, positions: Array, live: Array, *, start: int = 0) -> Array:
-        """Next-symbol logits `[B, T - start, V]` after each token from `start` on.
+    def logits(self, tokens: Array, positions: Array, live: Array, *, span: int | None = None) -> Array:
+        """Next-symbol logits `[B, T, V]` after each token.
 
         Args:
             tokens: `[B, T]` integers.
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
-            start: first token whose logits are wanted; static.
+            span: above all positions, static; None is T.
         """
-        steps = jnp.arange(tokens.shape[1])
-        visible = (steps[:, None] >= steps) & live[:, None, :]
-        stream, _, _ = self._stream(tokens, positions, visible, None, 0)
-        return self._logits(stream[:, start:])
+        return self._logits(self._read(tokens, positions, live, None, span or tokens.shape[1])[0])
 
-    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, *, start: int = 0) -> Array:
-        """Log-probability `[B, T - start]` of `wanted`, the tokens after each one from `start` on; else as `logits`."""
-        return picked(self.logits(tokens, positions, live, start=start), wanted)
+    def prefix(self, tokens: Array, positions: Array, live: Array) -> Cache:
+        """What `chosen` needs of the texts before its own, `tokens[G, P]`; differentiable.
 
-    def prefill(
-        self, tokens: Array, positions: Array, live: Array, slots: int, last: Array | None = None
-    ) -> tuple[Array, Cache]:
-        """Logits after the prompt's tokens, and the cache of `slots >= T` slots that holds them.
+        Args:
+            tokens: `[G, P]` integers.
+            positions: `[G, P]`, below P.
+            live: `[G, P]`, False for padding.
+        """
+        return self._read(tokens, positions, live, None, max(tokens.shape[1], 1))[1]
+
+    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, before: Cache) -> Array:
+        r"""Log-probability `[B, T]` of given next tokens, nats, float32 at least.
+
+        Formula: \(\log \mathrm{softmax}(\text{logits})\) at `wanted`.
 
         Args:
             tokens: `[B, T]` integers.
-            positions: `[B, T]`, what the rotation sees.
+            positions: `[B, T]`, below P + T, P the slots before.
             live: `[B, T]`, False for padding.
-            slots: S of the cache.
-            last: `[B]`, the token of each row whose logits are wanted, which then are `[B, V]` instead of `[B, T, V]`.
+            wanted: `[B, T]`, the token after each one.
+            before: of `prefix`, of G texts; each stands before B / G rows next to each other.
         """
-        steps = jnp.arange(tokens.shape[1])
-        visible = (steps[:, None] >= steps) & live[:, None, :]
-        stream, keys, values = self._stream(tokens, positions, visible, None, 0)
-        spare = slots - tokens.shape[1]
-        wide = ((0, 0), (0, spare), (0, 0), (0, 0))
-        if last is not None:
-            stream = jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0]
-        keys, values = (tuple(jnp.pad(part, wide) for part in parts) for parts in (keys, values))
-        return self._logits(stream), Cache(keys, values, jnp.pad(live, wide[:2]))
+        span = before.live.shape[1] + tokens.shape[1]
+        return picked(self._logits(self._read(tokens, positions, live, before, span)[0]), wanted)
+
+    def prefill(
+        self, tokens: Array, positions: Array, live: Array, slots: int, last: Array, copies: int = 1
+    ) -> tuple[Array, Cache]:
+        """Logits `[B, V]` after the prompts, B = G copies, and a cache of `slots` slots a row that begins with them.
+
+        Args:
+            tokens: `[G, P]` integers.
+            positions: `[G, P]`, below P.
+            live: `[G, P]`, False for padding.
+            slots: S > P, static.
+            last: `[G]`, the last token of each prompt.
+            copies: rows that continue each prompt, static.
+        """
+        stream, before = self._read(tokens, positions, live, None, tokens.shape[1])
+        logits = self._logits(jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0])
+        rows, spare, heads = tokens.shape[0] * copies, slots - tokens.shape[1], before.keys[0].shape[2:]
+        empty = tuple(jnp.zeros((rows, spare, *heads), stream.dtype) for _ in self.layers)
+        return jnp.repeat(logits, copies, 0), Cache(empty, empty, jnp.zeros((rows, spare), bool), before)
 
     def step(self, token: Array, position: Array, cache: Cache, slot: ArrayLike) -> tuple[Array, Cache]:
-        """Logits `[B, V]` after one more token a row, `token[B]` at `position[B]`, stored in `slot` of the cache."""
-        live = cache.live | (jnp.arange(cache.live.shape[1]) == slot)
-        stream, keys, values = self._stream(token[:, None], position[:, None], live[:, None, :], cache, slot)
-        return self._logits(stream[:, 0]), Cache(keys, values, live)
+        """Logits `[B, V]` after one more token a row.
+
+        Args:
+            token: `[B]` integers.
+            position: `[B]`, below S.
+            cache: of `prefill` or of the step before.
+            slot: where the token is stored, P or more; traced or not.
+        """
+        before = cache.before
+        assert before is not None
+        own, place = cache.live.shape[1], slot - jnp.asarray(before.live.shape[1])
+        live = cache.live | (jnp.arange(own) == place)
+        all_keys, all_values = [], []
+
+        def attend(i: int, query: Array, key: Array, value: Array) -> Array:
+            all_keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, place, 1))
+            all_values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, place, 1))
+            first = before.keys[i], before.values[i], before.live
+            return stepped(query, all_keys[i], all_values[i], live, first)
+
+        turns = self._turns(position[:, None], before.live.shape[1] + own)
+        stream = self._stream(token[:, None], turns, attend)
+        return self._logits(stream[:, 0]), Cache(tuple(all_keys), tuple(all_values), live, before)

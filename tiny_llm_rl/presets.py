@@ -25,6 +25,7 @@ from tiny_llm_rl.arms import (
     NONE,
     PART,
     QUICK,
+    SHUFFLED,
     SMOKE,
     STALE,
     STD,
@@ -115,7 +116,7 @@ _PRESETS = (
     ),
     Preset(
         "cpu-long-tune",
-        "nine settings for each of four algorithms, to choose those of cpu-long",
+        "twelve settings for each of four algorithms, to choose those of cpu-long",
         1,
         tuned(replace(LONG, batches=6, evaluate_every=6, evaluation_prompts=128), LONG_TUNING),
         ("learning_rate",),
@@ -127,6 +128,13 @@ _PRESETS = (
         10,
         crossed(GRID, (MEAN, PART, NONE, GRPO, GSPO), STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
+    ),
+    Preset(
+        "cpu-shuffle",
+        "single responses or whole groups dealt into minibatches",
+        10,
+        crossed(GRID, (MEAN, GRPO), SHUFFLED),
+        ("shuffle",),
     ),
     Preset(
         "cpu-tau",

@@ -134,11 +134,12 @@ def collectives(shards):
     mesh = make_mesh(shards)
     model = shard_model(mesh, base()[0])
     state = shard_model(mesh, make_optimiser(CONFIG).init(base()[0]))
-    rows, slots = CONFIG.batch, 3
+    group = (CONFIG.prompts, CONFIG.rollouts)
+    response = (*group, 3)
     arrays = Batch(
-        np.ones((rows, 6), np.int32), np.full(rows, 6, np.int32), np.ones((rows, slots), np.int32),
-        np.ones((rows, slots), bool), np.zeros((rows, slots), np.float32), np.ones(rows, np.float32),
-        np.ones(rows, np.float32),
+        np.ones((group[0], 6), np.int32), np.full(group[0], 6, np.int32), np.ones(response, np.int32),
+        np.ones(response, bool), np.zeros(response, np.float32), np.ones(group, np.float32),
+        np.ones(group, np.float32),
     )  # fmt: skip
     given = (compiled(CONFIG), shard_batch(mesh, arrays), jax.random.key(0))
     with in_context(mesh):

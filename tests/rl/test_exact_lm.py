@@ -148,8 +148,9 @@ def drawn(model: Any, weights: Any, rows: int, seed: int) -> NDArray[np.int64]:
     def tokens(key: Any) -> Any:
         transformer, live = model.transformer(weights), jnp.ones((rows, 1), bool)
         start = jnp.full((rows, 1), v)
-        logits, cache = transformer.prefill(start, jnp.zeros_like(start), live, length + 1)
-        logits, found = logits[:, -1], []
+        nothing = jnp.zeros_like(start)
+        logits, cache = transformer.prefill(start, nothing, live, length + 1, nothing[:, 0])
+        found = []
         for slot, one in enumerate(jax.random.split(key, length), start=1):
             token = jax.random.categorical(one, logits[:, :v])
             found.append(token)

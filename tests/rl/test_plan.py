@@ -16,7 +16,6 @@ from tiny_llm_rl._cli_sweep import Plan as Command
 from tiny_llm_rl._hardware import ASSUMED, DEVICES, Device, Efficiency
 from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.plan import Work, plan, ring
-from tiny_llm_rl.rollout import log_probs
 
 pytestmark = pytest.mark.jax
 
@@ -178,11 +177,9 @@ def test_operations_are_those_the_compiler_counts():
     """A forward pass of the model, tokens times 2 N + 4 L D S; norms, softmax and rotations are a few per cent."""
     config = ModelConfig(vocabulary=32, width=128, layers=3, heads=4)
     model = jax.eval_shape(lambda: Transformer(config, jax.random.key(0)))
-    rows, prompt, response = 4, 32, 32
-    integers = [jax.ShapeDtypeStruct(s, jnp.int32) for s in ((rows, prompt), (rows,), (rows, response))]
-    mask = jax.ShapeDtypeStruct((rows, response), bool)
-    cost = jax.jit(log_probs).lower(model, *integers, mask).compile().cost_analysis()
-    slots = prompt + response - 1
+    rows, slots = 4, 63
+    text = [jax.ShapeDtypeStruct((rows, slots), kind) for kind in (jnp.int32, jnp.int32, bool)]
+    cost = jax.jit(Transformer.logits).lower(model, *text).compile().cost_analysis()
     predicted = rows * slots * (2 * config.parameters + 4 * config.layers * config.width * slots)
     assert cost["flops"] == pytest.approx(predicted, rel=0.1)
     assert cost["flops"] != pytest.approx(predicted / 2, rel=0.1)  # multiplications and additions

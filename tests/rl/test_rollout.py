@@ -13,6 +13,7 @@ from scipy import stats
 
 from tests.tolerances import TRAINED_FLOAT32
 from tests.wrong import refused
+from tiny_llm_rl import rollout
 from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.rollout import END_TOKEN, log_probs, sample
 from tiny_llm_rl.train import load_base
@@ -90,6 +91,60 @@ def test_sampler_and_trainer_agree_on_trained_weights(name):
         assert np.abs(np.asarray(checked - fresh.logp)).max() <= 1e-11
     for path in (again(model, *given), found.logp):
         assert np.abs(np.asarray(path, np.float64) - exact)[np.asarray(found.mask)].max() <= TRAINED_FLOAT32
+
+
+def test_a_prompt_is_computed_once_for_its_responses():
+    """The same log-probabilities and gradients as with a copy of the prompt before each response."""
+    with jax.enable_x64(True):
+        model = random_model(dtype="float64", compute="float64")
+        key = jax.random.key(5)
+        responses = jax.random.randint(key, (12, R), 2, V)
+        mask = jnp.arange(R) < jax.random.randint(key, (12, 1), 1, R + 1)
+        weight = jax.random.normal(key, (12, R))
+
+        @eqx.filter_jit
+        def both(model, prompts, lengths):
+            def total(model):
+                found = log_probs(model, prompts, lengths, responses, mask)
+                return (weight * found).sum(), found
+
+            return eqx.filter_value_and_grad(total, has_aux=True)(model)
+
+        (_, once), gradient = both(model, PROMPTS, LENGTHS)
+        (_, each), other = both(model, jnp.repeat(PROMPTS, 4, 0), jnp.repeat(LENGTHS, 4))
+        (_, wrong), _ = both(model, jnp.roll(PROMPTS, 1, 0), jnp.roll(LENGTHS, 1))
+    np.testing.assert_allclose(np.asarray(once), np.asarray(each), rtol=0, atol=1e-13)
+    for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=0, atol=1e-12)
+    assert np.abs(np.asarray(wrong - once)).max() > 1e-2
+
+
+@pytest.mark.parametrize("length", [1, 3])
+def test_prompts_of_one_slot_have_nothing_before_their_responses(length):
+    prompts, lengths = jnp.array([[2], [3]]), jnp.array([1, 1])
+    found = sample(MODEL, prompts, lengths, jax.random.key(4), slots=length, copies=3)
+    assert jnp.abs(log_probs(MODEL, prompts, lengths, found.tokens, found.mask) - found.logp).max() <= 1e-5
+    row, size = 4, int(found.mask[4].sum())
+    expected = naive(MODEL, [3], found.tokens[row][:size].tolist())
+    np.testing.assert_allclose(np.asarray(found.logp[row][:size]), expected, atol=1e-5)
+
+
+def test_rows_are_sampled_alike_in_turns_and_at_once(monkeypatch):
+    """What a row draws depends on its number, not on the rows beside it."""
+    prompts, lengths = jnp.tile(PROMPTS, (8, 1)), jnp.tile(LENGTHS, 8)
+
+    def drawn(rows, prompts, lengths):
+        monkeypatch.setattr(rollout, "_ROWS", rows)
+        run = eqx.filter_jit(lambda *given: sample.__wrapped__(*given, slots=R, copies=4))
+        return run(MODEL, prompts, lengths, jax.random.key(6))
+
+    assert [rollout._turns(24, 4), rollout._turns(6, 64)] == [1, 3]
+    turns, once = drawn(32, prompts, lengths), drawn(1024, prompts, lengths)
+    first = drawn(1024, prompts[:9], lengths[:9])
+    for part, whole, few in zip(turns, once, first, strict=True):
+        np.testing.assert_allclose(np.asarray(part), np.asarray(whole), atol=1e-5)
+        np.testing.assert_allclose(np.asarray(few), np.asarray(whole)[:36], atol=1e-5)
+    assert (once.tokens[:4] != once.tokens[4:8]).any()
 
 
 def test_both_agree_with_a_naive_run(rollouts):
@@ -205,7 +260,7 @@ def test_the_same_key_gives_the_same_bits(rollouts):
 def test_only_relative_positions_matter(shift):
     tokens, positions = jnp.array([[2, 3, 4, 5]]), jnp.arange(4)[None]
     live = jnp.ones((1, 4), bool)
-    first, second = (MODEL.logits(tokens, positions + by, live) for by in (0, shift))
+    first, second = (MODEL.logits(tokens, positions + by, live, span=4 + shift) for by in (0, shift))
     np.testing.assert_allclose(np.asarray(first), np.asarray(second), atol=2e-5)
 
 

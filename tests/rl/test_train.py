@@ -14,13 +14,14 @@ from hypothesis import strategies as st
 
 import pmdtheory as pmd
 from tests.wrong import refused
-from tiny_llm_rl import instruments
-from tiny_llm_rl._update import clipped
+from tiny_llm_rl import _update, instruments
+from tiny_llm_rl._update import Batch, clipped, compiled, make_optimiser, update
 from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
-from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.config import SHUFFLES, TrainConfig
 from tiny_llm_rl.evaluate import evaluate, interval
 from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.pretrain import PretrainConfig, measured, pretrain
+from tiny_llm_rl.rollout import log_probs
 from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
@@ -53,7 +54,7 @@ def base():
 
 
 SMALL = TrainConfig(
-    prompts=4, rollouts=4, batches=4, minibatches=2, learning_rate=3e-2, tau=0.3, evaluate_every=2, evaluation_prompts=8
+    prompts=4, rollouts=8, batches=4, minibatches=2, learning_rate=2e-2, tau=0.3, evaluate_every=2, evaluation_prompts=8
 )
 
 
@@ -132,10 +133,54 @@ def test_every_algorithm_trains(algorithm):
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(outcome.model), before, strict=True))
 
 
+def test_one_minibatch_is_the_same_however_it_is_shuffled():
+    """All groups are all responses: the update differs by the order of sums."""
+    config = dataclasses.replace(SMALL, minibatches=1, batches=1)
+    apart, groups = (train(dataclasses.replace(config, shuffle=how), base=base()) for how in SHUFFLES)
+    for one, two in zip(jax.tree.leaves(apart.model), jax.tree.leaves(groups.model), strict=True):
+        np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=1e-5)
+    assert apart.records[0]["loss"] == pytest.approx(groups.records[0]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("how", SHUFFLES)
+def test_minibatches_hold_what_is_shuffled(how, monkeypatch):
+    """Responses come in any order; groups stay whole, in the order of their rollouts, behind their own prompt."""
+    seen = []
+
+    def told(model, prompts, lengths, responses, mask):
+        jax.debug.callback(lambda *given: seen.append(given), prompts, responses)
+        return log_probs(model, prompts, lengths, responses, mask)
+
+    monkeypatch.setattr(_update, "log_probs", told)
+    groups, n, slots = 6, 4, 3
+    prompts = jnp.arange(groups)[:, None] % 2 + 2 * jnp.ones((1, 6), int)
+    responses = jnp.arange(groups * n * slots).reshape(groups, n, slots)  # the numbers name the rows; none is a token
+    real = jnp.ones(responses.shape, bool)
+    batch = Batch(
+        prompts, jnp.full(groups, 6), responses, real, 0.0 * responses, 0.0 * real[..., 0], 1.0 * real[..., 0]
+    )
+    config = compiled(dataclasses.replace(SMALL, prompts=groups, rollouts=n, minibatches=3, shuffle=how, tau=0.7))
+    model = base()[0]
+    state = make_optimiser(config).init(eqx.filter(model, eqx.is_inexact_array))
+    jax.block_until_ready(update((config, batch, jax.random.key(0)), model, state))
+    jax.effects_barrier()
+    rows = np.concatenate([np.asarray(given[1]) for given in seen])[:, 0] // slots
+    assert sorted(rows) == list(range(groups * n))
+    whole = rows.reshape(-1, n)
+    together = (whole % n == np.arange(n)).all() and (whole // n == whole[:, :1] // n).all()
+    assert together == (how == "groups")
+    for given_prompts, given_responses in (map(np.asarray, pair) for pair in seen):
+        owner = given_responses[:, 0] // slots // n
+        copies = len(owner) // len(given_prompts)
+        assert copies == (n if how == "groups" else 1)
+        assert (np.repeat(given_prompts, copies, 0) == np.asarray(prompts)[owner]).all()
+
+
 @pytest.mark.parametrize(
     "options",
     [
         {"epochs": 2},
+        {"shuffle": "groups"},
         {"filter_groups": True, "oversample": 2},
         {"lag": 1},
         {"lag": 1, "anchor": "current"},
@@ -203,6 +248,8 @@ def test_wrong_configs():
         ({"rollouts": 1}, ("rollouts", "1", "pmd-mean")),
         ({"minibatches": 0}, ("minibatches", "0")),
         ({"minibatches": 7}, ("minibatches", "7", "512")),
+        ({"shuffle": "groups", "minibatches": 128}, ("minibatches", "128", "prompts = 64")),
+        ({"shuffle": "rows"}, ("shuffle", "rows", "groups")),
         ({"batches": 0}, ("batches", "0")),
         ({"lag": -1}, ("lag", "-1")),
         ({"anchor": "old"}, ("anchor", "old")),

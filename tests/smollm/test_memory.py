@@ -12,7 +12,7 @@ import pytest
 from tests.test_architecture import ROOT
 from tiny_llm_rl._update import Batch, compiled, make_optimiser, update
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.model import Transformer
+from tiny_llm_rl.model import picked
 from tiny_llm_rl.smollm import _turns
 from tiny_llm_rl.smollm.config import LlamaConfig
 from tiny_llm_rl.smollm.model import Llama, random_llama
@@ -31,9 +31,10 @@ def traced(rows=0, config=CONFIG):
     key = jax.eval_shape(lambda: jax.random.key(0))
     model = eqx.filter_eval_shape(random_llama, dataclasses.replace(SMOLLM2, rows=rows), jax.random.key(0))
     state = eqx.filter_eval_shape(lambda m: make_optimiser(config).init(eqx.filter(m, eqx.is_inexact_array)), model)
-    numbers = [shape((ROWS, SLOTS), kind) for kind in (jnp.int32, bool, jnp.float32)]
-    texts = shape((ROWS, PROMPT), jnp.int32), shape((ROWS,), jnp.int32)
-    batch = Batch(*texts, *numbers, shape((ROWS,), jnp.float32), shape((ROWS,), jnp.float32))
+    group = (config.prompts, config.rollouts)
+    numbers = [shape((*group, SLOTS), kind) for kind in (jnp.int32, bool, jnp.float32)]
+    texts = shape((group[0], PROMPT), jnp.int32), shape(group[:1], jnp.int32)
+    batch = Batch(*texts, *numbers, shape(group, jnp.float32), shape(group, jnp.float32))
     arrays, rest = eqx.partition((batch, key, model, state), lambda leaf: isinstance(leaf, shape))
 
     def act(*arrays):
@@ -66,7 +67,7 @@ def test_logits_are_never_whole(rows):
 
 def test_whole_logits_are_seen(monkeypatch):
     """A mutant: the path of a small vocabulary."""
-    monkeypatch.setattr(Llama, "chosen", Transformer.chosen)
+    monkeypatch.setattr(Llama, "chosen", lambda model, *text: picked(model.logits(*text[:3]), text[3]))
     act, arrays = traced(config=dataclasses.replace(CONFIG, tau=0.5))  # the trace of the other one is kept
     assert largest(jax.make_jaxpr(act)(*arrays).jaxpr) == ROWS * SLOTS * SMOLLM2.vocabulary
 

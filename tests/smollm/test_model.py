@@ -77,8 +77,9 @@ def few_logits(monkeypatch):
 
 def test_the_sampler_runs_it_and_the_trainer_agrees():
     found = sample(TURNS, PROMPTS, LENGTHS, jax.random.key(1), slots=8, copies=2, temperature=1.0)
+    tokens, mask = (jnp.asarray(x).reshape(2, 2, 8) for x in (found.tokens, found.mask))
+    again = sequence_log_probs(TURNS, (PROMPTS, LENGTHS, tokens, mask), 1).reshape(4, 8)
     given = np.repeat(PROMPTS, 2, 0), np.repeat(LENGTHS, 2), found.tokens, found.mask
-    again = sequence_log_probs(TURNS, *map(jnp.asarray, given), 1)
     assert found.mask.sum() > 8
     assert np.abs(again - found.logp).max() <= 1e-5
     prompts, lengths, tokens, mask = map(np.asarray, given)

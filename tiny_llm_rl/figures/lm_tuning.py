@@ -87,7 +87,7 @@ def draw(data: Arrays, style: Style) -> "Canvas":
         ax.set_xscale("log")
         ax.xaxis.set_minor_locator(NullLocator())
         ax.set_ylim(bottom=0)
-        ticks = (0.125, 0.5, 1, 2, 4, 8) if letter == "a" else (0.5, 1, 2)
+        ticks = (0.125, 0.5, 1, 2, 4, 8) if letter == "a" else (0.5, 1, 2, 4)
         ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         ax.set_xlabel(r"learning rate $\times 10^4$")
         style.title(ax, letter, title)
@@ -103,7 +103,7 @@ FIGURE = Figure(
     name="lm_tuning",
     title="Settings tried for each algorithm",
     caption=r"""The settings among which those of the comparisons were chosen: for every algorithm the same
-    number of runs, over the learning rate and its own dial: eight for responses of 14 tokens (a), nine for 73 (b).
+    number of runs, over the learning rate and its own dial: eight for responses of 14 tokens (a), twelve for 73 (b).
     Dials, in the order circle, square, triangle: $\tau$ = .1, .3 for PMD-mean and the explicit penalty (b: and
     .03), .3, 1 for PMD-part (b: and 3); clip .1, .2 for GRPO (b: and .4), .02/.027, .06/.08 for GSPO (b:
     .004/.0054, .02/.027, .001/.00135); nothing for the regression without a regulariser, which got eight learning

@@ -1,13 +1,15 @@
 r"""A decoder of the Llama family: RMS norms, rotary positions, grouped-query attention, SwiGLU.
 
 Letters: `B` sequences, `T` tokens, `S` slots of the cache, `V` tokens of the vocabulary, `D` width, `L` layers, `H`
-query heads, `K` key heads, `d` coordinates of a head, `r` rank of an adapter. It has the three methods of
+query heads, `K` key heads, `d` coordinates of a head, `r` rank of an adapter. It has the methods of
 `tiny_llm_rl.model.Transformer`, so the same sampler and the same trainer run it. Projections are stored `[outputs,
 inputs]` and stacked over the layers, which are scanned.
 
 Parameters stored as uint16 or uint32 are the bits of bfloat16 or float32: integers are not differentiated, so what is
 frozen costs no gradient and no state of the optimiser.
 """
+
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,7 +21,15 @@ from tiny_llm_rl.model import Cache
 from tiny_llm_rl.smollm._turns import chosen_in_turn, in_turn
 from tiny_llm_rl.smollm.config import LlamaConfig
 
-__all__ = ["Adapter", "Layers", "Llama", "frequencies", "opened", "random_llama"]
+__all__ = ["Adapter", "Layers", "Llama", "Text", "frequencies", "opened", "random_llama"]
+
+
+class Text(NamedTuple):
+    """Texts `[G, P]`: tokens, positions, and which count."""
+
+    tokens: Array
+    positions: Array
+    live: Array
 
 
 class Adapter(eqx.Module):
@@ -166,19 +176,22 @@ class Llama(eqx.Module):
         head = opened(self.embedding if self.head is None else self.head, stream.dtype)
         return jnp.einsum("...d,vd->...v", stream, head, preferred_element_type=jnp.float32)
 
-    def logits(self, tokens: Array, positions: Array, live: Array, *, start: int = 0) -> Array:
-        """Next-token logits `[B, T - start, V]` after each token from `start` on, float32.
+    def logits(self, tokens: Array, positions: Array, live: Array) -> Array:
+        """Next-token logits `[B, T, V]` after each token, float32.
 
         Args:
             tokens: `[B, T]` integers.
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
-            start: first token whose logits are wanted; static.
         """
-        return self._logits(self._stream(tokens, positions, live, keep=False)[0][:, start:])
+        return self._logits(self._stream(tokens, positions, live, keep=False)[0])
 
-    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, *, start: int = 0) -> Array:
-        r"""Log-probability `[B, T - start]` of given next tokens, nats, float32; logits are never held all at once.
+    def prefix(self, tokens: Array, positions: Array, live: Array) -> Text:
+        """The texts `[G, P]` before those of `chosen`, which reads them again before each row: nothing is kept."""
+        return Text(tokens, positions, live)
+
+    def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, before: Text) -> Array:
+        r"""Log-probability `[B, T]` of given next tokens, nats, float32; logits are never held all at once.
 
         Formula: \(\log \mathrm{softmax}(\text{logits})\) at `wanted`.
 
@@ -186,44 +199,51 @@ class Llama(eqx.Module):
             tokens: `[B, T]` integers.
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
-            wanted: `[B, T - start]`, the tokens after each one from `start` on.
-            start: first token after which one is wanted; static.
+            wanted: `[B, T]`, the token after each one.
+            before: of `prefix`, of G texts; each stands before B / G rows next to each other.
 
         Raises:
             ValueError: where `config.rows` does not divide B.
         """
         rows, batch = self.config.rows, tokens.shape[0]
+        copies, start = batch // before.tokens.shape[0], before.tokens.shape[1]
+        text = [
+            jnp.concatenate([jnp.repeat(first, copies, 0), own], 1)
+            for first, own in zip(before, (tokens, positions, live), strict=True)
+        ]
 
-        def piece(given: tuple[Array, Array, Array, Array]) -> Array:
+        def piece(given: list[Array]) -> Array:
             *text, wanted = given
             stream = self._stream(*text, keep=False)[0][:, start:]
             return chosen_in_turn(self._logits, stream, wanted, self.config.vocabulary)
 
         if rows == 0 or rows >= batch:
-            return piece((tokens, positions, live, wanted))
+            return piece([*text, wanted])
         if batch % rows:
             raise ValueError(f"rows={rows} must divide the {batch} sequences of a batch; take a divisor")
-        return in_turn(piece, (tokens, positions, live, wanted), batch // rows)
+        return in_turn(piece, [*text, wanted], batch // rows)
 
     def prefill(
-        self, tokens: Array, positions: Array, live: Array, slots: int, last: Array | None = None
+        self, tokens: Array, positions: Array, live: Array, slots: int, last: Array, copies: int = 1
     ) -> tuple[Array, Cache]:
-        """Logits after the prompt's tokens, and the cache of `slots >= T` slots that holds them.
+        """Logits `[B, V]` after the prompts, B = G copies, and a cache of `slots` slots a row that begins with them.
 
         Args:
-            tokens: `[B, T]` integers.
-            positions: `[B, T]`, what the rotation sees.
-            live: `[B, T]`, False for padding.
-            slots: S of the cache, whose keys and values are `[B, L, S, K, d]`.
-            last: `[B]`, the token of each row whose logits are wanted, which then are `[B, V]` instead of `[B, T, V]`.
+            tokens: `[G, P]` integers.
+            positions: `[G, P]`, what the rotation sees.
+            live: `[G, P]`, False for padding.
+            slots: S > P of the cache, whose keys and values are `[B, L, S, K, d]`.
+            last: `[G]`, the last token of each prompt.
+            copies: rows that continue each prompt, static.
         """
         stream, kept = self._stream(tokens, positions, live, keep=True)
         assert kept is not None
         spare = (0, slots - tokens.shape[1])
         keys, values = (jnp.pad(jnp.moveaxis(part, 0, 1), ((0, 0), (0, 0), spare, (0, 0), (0, 0))) for part in kept)
-        if last is not None:
-            stream = jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0]
-        return self._logits(stream), Cache((keys,), (values,), jnp.pad(live, ((0, 0), spare)))
+        logits = self._logits(jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0])
+        filled = logits, Cache((keys,), (values,), jnp.pad(live, ((0, 0), spare)))
+        repeated: tuple[Array, Cache] = jax.tree.map(lambda part: jnp.repeat(part, copies, 0), filled)
+        return repeated
 
     def step(self, token: Array, position: Array, cache: Cache, slot: ArrayLike) -> tuple[Array, Cache]:
         """Logits `[B, V]` after one more token a row, `token[B]` at `position[B]`, stored in `slot` of the cache."""

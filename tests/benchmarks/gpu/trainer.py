@@ -69,11 +69,12 @@ def language_model(size: str) -> dict[str, Any]:
         rollouts = sampled()
         tokens = int(rollouts.mask.sum())
         longest = int(rollouts.mask.sum(-1).max())
-        train = TrainConfig(prompts=rows // 8, rollouts=8, minibatches=1)
-        everything = (jnp.repeat(prompts, 8, 0), jnp.repeat(lengths, 8), rollouts.tokens, jnp.ones_like(rollouts.mask))
-        old = log_probs(model, *everything)
-        signal = jax.random.normal(jax.random.key(2), (rows,), jnp.float32)
-        batch = Batch(*everything, old, signal, jnp.ones(rows, jnp.float32))
+        train = TrainConfig(prompts=rows // 8, rollouts=8, minibatches=1, shuffle="groups")
+        whole = jnp.ones_like(rollouts.mask)
+        old = log_probs(model, prompts, lengths, rollouts.tokens, whole)
+        responses = (x.reshape(-1, 8, slots) for x in (rollouts.tokens, whole, old))
+        signal = jax.random.normal(jax.random.key(2), (rows // 8, 8), jnp.float32)
+        batch = Batch(prompts, lengths, *responses, signal, jnp.ones_like(signal))
         state = make_optimiser(train).init(eqx.filter(model, eqx.is_array))
 
         def trained(batch: Any = batch, state: Any = state, train: Any = train) -> Any:

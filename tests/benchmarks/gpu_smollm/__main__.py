@@ -100,9 +100,9 @@ def throughput(size: str) -> dict[str, Any]:
     found = sampled()
     said = tokenizer.texts(np.asarray(found.tokens))
     rewards = [task.reward(texts[i // n], text) for i, text in enumerate(said)]
-    given = (jnp.repeat(prompts, n, 0), jnp.repeat(lengths, n), found.tokens, found.mask, found.logp)
-    ones = jnp.ones(this.batch)
-    batch, key = Batch(*given, ones, ones), jax.random.key(1)
+    responses = (x.reshape(-1, n, slots) for x in (found.tokens, found.mask, found.logp))
+    ones = jnp.ones((this.prompts, n))
+    batch, key = Batch(prompts, lengths, *responses, ones, ones), jax.random.key(1)
     optimiser = make_optimiser(this)
 
     def updated() -> Any:

@@ -1,7 +1,7 @@
 """Batches of the two sides in turn, medians of both, and their ratio.
 
-Two processes live at a time, one of each side; one works while the other waits for a line on its input. What is
-compared is a whole batch: prompts, sampling, rewards, advantages, log-probabilities, updates. Time on the wall is what
+Three processes live at a time: TRL, and `tiny_llm_rl` with single responses and with whole groups dealt into
+minibatches; one works while the others wait for a line on their input. What is compared is a whole batch: prompts, sampling, rewards, advantages, log-probabilities, updates. Time on the wall is what
 a user waits; time of the processor does not count what other programs take, and is the one to quote on a busy machine
 with one thread. With two threads on busy cores neither means much: threads that wait for each other count too.
 """
@@ -22,6 +22,7 @@ ROOT = Path(__file__).parents[3]
 # Threads, prompts of a batch, minibatches: the trainer's default batch on one core and on two, with larger parts, and
 # a batch of one eighth.
 CASES = ((1, 64, 16), (2, 64, 16), (1, 64, 4), (1, 8, 2))
+SHUFFLES = ("responses", "groups")
 PACKAGES = {"ours": ("jax", "equinox", "optax", "numpy"), "theirs": ("torch", "trl", "transformers", "accelerate")}
 
 
@@ -74,10 +75,10 @@ def summary(records):
 
 
 def compared(ours, theirs):
-    """Both sides, the ratios of their tokens a second, and the slowest part of the other side."""
-    mine, other = summary(ours), summary(theirs)
+    """All sides, the ratios of their tokens a second by what is shuffled, and the slowest part of the other side."""
+    mine, other = {how: summary(records) for how, records in ours.items()}, summary(theirs)
     ratios = {
-        name: mine[key] / other[key]
+        name: {how: mine[how][key] / other[key] for how in mine}
         for name, key in (("ratio", "tokens_a_second"), ("cpu_ratio", "tokens_a_cpu_second"))
     }
     slowest = max(other["phases"], key=other["phases"].get)
@@ -86,7 +87,8 @@ def compared(ours, theirs):
 
 def measure(case, there, batches, warm):
     """So many batches of each side in turn, after the warm ones."""
-    children = {"ours": Child(sys.executable, "_ours", case), "theirs": Child(there, "_theirs", case)}
+    children = {how: Child(sys.executable, "_ours", (*case, how)) for how in SHUFFLES}
+    children["theirs"] = Child(there, "_theirs", case)
     records = {name: [] for name in children}
     try:
         for k in range(warm + batches):
@@ -100,7 +102,7 @@ def measure(case, there, batches, warm):
     threads, prompts, minibatches = case
     shape = {"threads": threads, "prompts": prompts, "rollouts": ROLLOUTS, "tokens": TOKENS, "minibatches": minibatches}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return shape | {"load_average": load} | compared(records["ours"], records["theirs"])
+    return shape | {"load_average": load} | compared({how: records[how] for how in SHUFFLES}, records["theirs"])
 
 
 def processor():
@@ -136,8 +138,12 @@ def main():
             continue
         cases.append(measure(case, chosen.python, chosen.batches, chosen.warm))
         print(
-            "{threads} threads, {prompts} prompts, {minibatches} minibatches: "
-            "{ratio:.2f} on the wall, {cpu_ratio:.2f} of the processor".format(**cases[-1])
+            "{threads} threads, {prompts} prompts, {minibatches} minibatches: ".format(**cases[-1])
+            + ", ".join(
+                f"{how} shuffled {cases[-1]['ratio'][how]:.2f} on the wall, {cases[-1]['cpu_ratio'][how]:.2f} of the "
+                "processor"
+                for how in SHUFFLES
+            )
         )
     record = {
         "what": "a batch of GRPO, tiny_llm_rl against TRL: tokens sampled a second, end to end",

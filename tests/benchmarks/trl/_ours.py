@@ -5,7 +5,7 @@ import sys
 from tests.benchmarks.trl._workload import ROLLOUTS, TOKENS, Clock, case, pin, prompt, reply, reward
 
 
-def main(threads, prompts, minibatches):
+def main(threads, prompts, minibatches, shuffle):
     pin(threads)
     import jax
 
@@ -34,7 +34,7 @@ def main(threads, prompts, minibatches):
     object.__setattr__(model, "head", weights[1])
     config = TrainConfig(
         algorithm="grpo", prompts=prompts, rollouts=ROLLOUTS, minibatches=minibatches, epochs=1, batches=10**6,
-        evaluate_every=10**6, learning_rate=1e-4, seed=0,
+        shuffle=shuffle, evaluate_every=10**6, learning_rate=1e-4, seed=0,
     )  # fmt: skip
     run = Run(config, (model, task, tokenizer))
     clock, seen = Clock(), 0
@@ -51,4 +51,4 @@ def main(threads, prompts, minibatches):
 
 
 if __name__ == "__main__":
-    main(*case(sys.argv[1:]))
+    main(*case(sys.argv[1:]), sys.argv[4])

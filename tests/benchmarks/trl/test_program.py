@@ -14,15 +14,15 @@ def record(wall, cpu, tokens=100, **phases):
 
 
 def test_ratios_are_of_medians():
-    ours = [record(1.0, 0.5, a=1.0), record(2.0, 1.0, a=1.0), record(50.0, 1.5, a=1.0)]
+    ours = {"groups": [record(1.0, 0.5, a=1.0), record(2.0, 1.0, a=1.0), record(50.0, 1.5, a=1.0)]}
     theirs = [record(8.0, 4.0, generation=2.0, loss=1.0), record(6.0, 3.0, generation=1.0, loss=5.0)]
     found = program.compared(ours, theirs)
-    assert found["ratio"] == pytest.approx(7.0 / 2.0)
-    assert found["cpu_ratio"] == pytest.approx(3.5 / 1.0)
+    assert found["ratio"]["groups"] == pytest.approx(7.0 / 2.0)
+    assert found["cpu_ratio"]["groups"] == pytest.approx(3.5 / 1.0)
     assert found["slowest_part_of_trl"] == "loss"
     assert found["trl"]["phases"] == {"generation": 1.5, "loss": 3.0}
-    assert found["tiny_llm_rl"]["tokens_a_second"] == pytest.approx(50.0)
-    assert found["tiny_llm_rl"]["spread"] == [1.0, 50.0]
+    assert found["tiny_llm_rl"]["groups"]["tokens_a_second"] == pytest.approx(50.0)
+    assert found["tiny_llm_rl"]["groups"]["spread"] == [1.0, 50.0]
 
 
 def test_a_child_answers_line_by_line(tmp_path, monkeypatch):

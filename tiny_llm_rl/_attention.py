@@ -1,0 +1,79 @@
+"""Parts of a layer: norm, rotary positions, products, softmax attention on whole texts and one token at a time.
+
+Letters: `B` rows, `T` tokens, `S` slots, `H` heads, `d` coordinates of a head, `G` groups of B / G rows, `P` slots of
+what a group has in common.
+"""
+
+import math
+from typing import Any, Final
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+__all__ = ["attended", "normed", "product", "rotated", "rotations", "stepped"]
+
+_kept: Final[Any] = jax.lax.optimization_barrier  # without types in jax
+
+
+def normed(x: Array, scale: Array) -> Array:
+    """Divided by its root mean square over the last axis, in float32 at least."""
+    wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    scaled = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + 1e-6)
+    found: Array = (scaled * scale).astype(x.dtype)
+    return found
+
+
+def rotations(positions: Array, span: int, half: int, dtype: jnp.dtype) -> tuple[Array, Array]:
+    """Cosine and sine, `[..., 1, half]`, of position times 10000^(-i/half); every position is below `span`."""
+    angle = np.arange(span)[:, None] * 10000.0 ** (-np.arange(half) / half)
+    cos, sin = (jnp.asarray(part[:, None], dtype)[positions] for part in (np.cos(angle), np.sin(angle)))
+    return cos, sin
+
+
+def rotated(x: Array, turns: tuple[Array, Array]) -> Array:
+    """`x[B, T, H, D/H]` with the pair (i, i + half) turned."""
+    cos, sin = turns
+    first, second = jnp.split(x, 2, -1)
+    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], -1)
+
+
+def product(x: Array, weights: Array) -> Array:
+    """`x[..., I] @ weights[I, O]`.
+
+    Rows have no other axes, and the gradient of the weights is taken with its shorter side first: a CPU makes it twice
+    as fast.
+    """
+    inputs, outputs = weights.shape
+    rows, weights = x.reshape(math.prod(x.shape[:-1]), inputs), weights.astype(x.dtype)
+    found: Array = rows @ (_kept(weights.T).T if outputs < inputs else weights)
+    return found.reshape(*x.shape[:-1], outputs)
+
+
+def attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
+    """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, H, d]` where `visible[B, T, S]`."""
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    scores = jnp.einsum("bthd,bshd->bhts", query, keys).astype(wide) / jnp.sqrt(jnp.asarray(query.shape[-1], wide))
+    scores = jnp.where(visible[:, None], scores, -1e30)
+    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores, -1).astype(query.dtype), values)
+
+
+def stepped(query: Array, keys: Array, values: Array, live: Array, before: tuple[Array, Array, Array]) -> Array:
+    """The same for one token a row: `query[B, 1, H, d]` on its own slots, `live[B, S]`, and on `before[G, P, ...]`.
+
+    Sums over the own slots as they lie are faster than a product's transposes, and a group's slots are read once.
+    """
+    wide = jnp.promote_types(query.dtype, jnp.float32)
+    first_keys, first_values, first_live = before
+    groups, slots, heads, size = first_keys.shape
+    grouped = query.reshape(groups, -1, heads, size)
+    shown = jnp.broadcast_to(first_live[:, None], (groups, grouped.shape[1], slots)).reshape(-1, slots)
+    scores = jnp.concatenate(
+        [jnp.einsum("gnhd,gphd->gnph", grouped, first_keys).reshape(-1, slots, heads), jnp.sum(query * keys, -1)], 1
+    ).astype(wide) / jnp.sqrt(jnp.asarray(size, wide))
+    seen = jnp.concatenate([shown, live], 1)[:, :, None]
+    shares = jax.nn.softmax(jnp.where(seen, scores, -1e30), 1).astype(query.dtype)
+    first = shares[:, :slots].reshape(groups, -1, slots, heads)
+    mixed = jnp.einsum("gnph,gphd->gnhd", first, first_values).reshape(query.shape)
+    return mixed + jnp.sum(shares[:, slots:, :, None] * values, 1, keepdims=True)
