@@ -122,8 +122,14 @@ def _discard_output() -> None:
 
 def main(command: Any, program: str, about: str, arguments: Sequence[str] | None) -> int:
     """Run a command line whose commands have a `run`; exit status 0 is fine, 1 a failure found, 2 bad input."""
+    from pmdtheory import __version__
+
+    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        run: Callable[[], int] = _parsed(command, program, about, arguments).run
+        if given == ["--version"]:
+            print(f"{program} {__version__}")
+            return 0
+        run: Callable[[], int] = _parsed(command, program, f"{about} --version prints the version.", given).run
         status = run()
         sys.stdout.flush()
     except (ValueError, TypeError) as error:

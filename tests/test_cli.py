@@ -670,6 +670,14 @@ def test_help_lists_the_commands(pmdtheory):
         assert command in out
 
 
+def test_the_version_is_the_package_s(pmdtheory):
+    assert pmdtheory("--version") == (0, f"pmdtheory {pmd.__version__}\n", "")
+    status, out, _ = pmdtheory("--help")
+    assert status == 0
+    assert "--version" in out
+    refused(pmdtheory("verify", "--version"), "--version", "--help")
+
+
 KINDS = [cli.Verify, cli.Figures, cli.Step, cli.Claims, cli.Variants]
 
 

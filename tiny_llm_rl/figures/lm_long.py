@@ -49,7 +49,7 @@ FIGURE = Figure(
     title="Training with responses of 73 tokens",
     caption=r"""Additions of numbers with 6 or 8 digits, column by column with every carry written down: 73 tokens a
     response, from the base `addition`, 8 batches of 256 prompts with 8 rollouts and 16 updates. PMD-mean, PMD-part,
-    GRPO and GSPO at the best of nine settings each (lm_tuning), and PMD-part with $\tau = .1$ at a learning rate of
+    GRPO and GSPO at the best of twelve settings each (lm_tuning), and PMD-part with $\tau = .1$ at a learning rate of
     $10^{-4}$. a–c: mean and range over the seeds. d: accuracy on 1,024 held-out prompts at the end, every seed, with
     the mean; band: the base. PMD-part meets what theory says of few rollouts at a low pass rate (C16).""",
     config={"preset": "cpu-long", **arms_of("cpu-long")},
