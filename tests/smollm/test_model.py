@@ -99,6 +99,31 @@ def total(model):
     return (logp * jnp.arange(1.0, 13.0).reshape(4, 3)).sum()
 
 
+@pytest.mark.parametrize("rows", [0, 2, 1])
+def test_a_prompt_is_read_once_for_its_responses(rows):
+    """Parts of 2 rows hold a whole group each, parts of 1 cannot: the same numbers as with copies of the prompt."""
+    model = dataclasses.replace(MODEL, config=dataclasses.replace(MODEL.config, rows=rows, remat=True))
+    tokens = jnp.array([[2, 1, 0], [3, 4, 5], [5, 5, 1], [6, 1, 0]])
+    mask = jnp.array([[1, 1, 0], [1, 1, 1]] * 2, bool)
+    weight = jnp.arange(1.0, 13.0).reshape(4, 3)
+
+    @eqx.filter_jit
+    def both(model, prompts, lengths):
+        def total(model):
+            found = log_probs(model, prompts, lengths, tokens, mask)
+            return (weight * found).sum(), found
+
+        return eqx.filter_value_and_grad(total, has_aux=True)(model)
+
+    (_, once), gradient = both(model, PROMPTS, LENGTHS)
+    (_, each), other = both(MODEL, jnp.repeat(PROMPTS, 2, 0), jnp.repeat(LENGTHS, 2))
+    (_, wrong), _ = both(model, PROMPTS[::-1], LENGTHS[::-1])
+    np.testing.assert_allclose(once, each, atol=1e-5)
+    for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5 * float(jnp.abs(two).max()))
+    assert np.abs(wrong - once).max() > 1e-3
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [{"rows": 2, "remat": True}, {"rows": 1}, {}])
 def test_gradients_do_not_depend_on_how_they_are_accumulated(change, monkeypatch):

@@ -18,6 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from tiny_llm_rl.model import Cache
+from tiny_llm_rl.smollm._layers import Adapter, Layers, attended, frequencies, normed, opened, rotated
 from tiny_llm_rl.smollm._turns import chosen_in_turn, in_turn
 from tiny_llm_rl.smollm.config import LlamaConfig
 
@@ -32,68 +33,14 @@ class Text(NamedTuple):
     live: Array
 
 
-class Adapter(eqx.Module):
-    """A low-rank term `inner` then `outer`, `[L, r, inputs]` and `[L, outputs, r]`, beside a projection."""
-
-    inner: Array
-    outer: Array
+Kept = tuple[Array, Array]  # keys and values, `[L, B, T, K, d]`, or those of a layer
 
 
-class Layers(eqx.Module):
-    """All layers: `norms[L, 2, D]`; projections `[L, outputs, inputs]`, biases and adapters by name."""
+class Before(NamedTuple):
+    """What stands before texts: its keys and values, and which of its slots count, `[G, P]`."""
 
-    norms: Array
-    weights: dict[str, Array]
-    biases: dict[str, Array]
-    adapters: dict[str, Adapter]
-
-
-def opened(stored: Array, dtype: jnp.dtype) -> Array:
-    """A parameter in the type of the products, also where it is stored as bits."""
-    bits = {"uint16": jnp.bfloat16, "uint32": jnp.float32}.get(stored.dtype.name)
-    return (stored if bits is None else jax.lax.bitcast_convert_type(stored, bits)).astype(dtype)
-
-
-def _normed(x: Array, scale: Array, epsilon: float) -> Array:
-    """Divided by its root mean square over the last axis, in float32."""
-    wide = x.astype(jnp.float32)
-    scaled = wide * jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + epsilon)
-    return scaled.astype(x.dtype) * opened(scale, x.dtype)
-
-
-def frequencies(config: LlamaConfig) -> Array:
-    r"""Angle per position of each rotary pair, `[d / 2]`, radians.
-
-    Formula: \(\theta^{-2i/d}\); scaled, \(f\) becomes \(f((1 - s)/\text{factor} + s)\) with \(s\) the share of the way
-    from `low` to `high` of the rotations in `length` positions, between 0 and 1.
-
-    Source: arXiv:2104.09864; the scaling is that of Llama 3.1.
-
-    >>> frequencies(LlamaConfig(9, 8, 1, 2, 1, 4, 16)).tolist() == [1.0, jnp.float32(0.01).item()]
-    True
-    """
-    half = config.head_width // 2
-    plain = 1.0 / config.theta ** (jnp.arange(half, dtype=jnp.float32) / half)
-    if config.scaling is None:
-        return plain
-    rotations = config.scaling.length * plain / (2 * jnp.pi)
-    share = jnp.clip((rotations - config.scaling.low) / (config.scaling.high - config.scaling.low), 0.0, 1.0)
-    return plain * ((1 - share) / config.scaling.factor + share)
-
-
-def _rotated(x: Array, cos: Array, sin: Array) -> Array:
-    """`x[B, T, heads, d]` with the pairs (i, i + d/2) turned."""
-    first, second = jnp.split(x, 2, -1)
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], -1)
-
-
-def _attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
-    """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, K, d]` where `visible[B, T, S]`; `[B, T, H d]`."""
-    rows, steps, heads, size = query.shape
-    grouped = query.reshape(rows, steps, keys.shape[2], -1, size)
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, keys, preferred_element_type=jnp.float32) * size**-0.5
-    shares = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -1e30), -1).astype(query.dtype)
-    return jnp.einsum("bkgts,bskd->btkgd", shares, values).reshape(rows, steps, heads * size)
+    kept: Kept
+    live: Array
 
 
 class Llama(eqx.Module):
@@ -136,17 +83,17 @@ class Llama(eqx.Module):
 
     def _projected(self, x: Array, layer: Layers, cos: Array, sin: Array) -> tuple[Array, Array, Array]:
         """Queries, keys and values of a layer's input, rotated."""
-        normed = _normed(x, layer.norms[0], self.config.epsilon)
+        inner = normed(x, layer.norms[0], self.config.epsilon)
         query, key, value = (
-            self._linear(normed, name, layer).reshape(*x.shape[:2], -1, self.config.head_width) for name in "qkv"
+            self._linear(inner, name, layer).reshape(*x.shape[:2], -1, self.config.head_width) for name in "qkv"
         )
-        return _rotated(query, cos, sin), _rotated(key, cos, sin), value
+        return rotated(query, cos, sin), rotated(key, cos, sin), value
 
     def _added(self, x: Array, mixed: Array, layer: Layers) -> Array:
         """The stream behind a layer, given what its attention mixed."""
         x = x + self._linear(mixed, "o", layer)
-        normed = _normed(x, layer.norms[1], self.config.epsilon)
-        gated = jax.nn.silu(self._linear(normed, "gate", layer)) * self._linear(normed, "up", layer)
+        inner = normed(x, layer.norms[1], self.config.epsilon)
+        gated = jax.nn.silu(self._linear(inner, "gate", layer)) * self._linear(inner, "up", layer)
         return x + self._linear(gated, "down", layer)
 
     def _start(self, tokens: Array, positions: Array) -> tuple[Array, Array, Array]:
@@ -156,20 +103,33 @@ class Llama(eqx.Module):
         angle = positions[..., None, None].astype(jnp.float32) * frequencies(self.config)
         return x, jnp.cos(angle).astype(compute), jnp.sin(angle).astype(compute)
 
-    def _stream(
-        self, tokens: Array, positions: Array, live: Array, *, keep: bool
-    ) -> tuple[Array, tuple[Array, Array] | None]:
-        """The normed stream `[B, T, D]` of whole texts and, if kept, keys and values `[L, B, T, K, d]`."""
-        steps = jnp.arange(tokens.shape[1])
-        visible = (steps[:, None] >= steps) & live[:, None, :]
-        x, cos, sin = self._start(tokens, positions)
+    def _stream(self, text: Text, *, keep: bool, before: Before | None = None) -> tuple[Array, Kept | None]:
+        """The normed stream `[B, T, D]` of whole texts and, if kept, their own keys and values.
 
-        def body(x: Array, layer: Layers) -> tuple[Array, tuple[Array, Array] | None]:
+        What stands `before` has G rows, each of which is seen by B / G rows next to each other.
+        """
+        steps = jnp.arange(text.tokens.shape[1])
+        visible = (steps[:, None] >= steps) & text.live[:, None, :]
+        copies = 1 if before is None else text.tokens.shape[0] // before.live.shape[0]
+        if before is not None:
+            seen = jnp.repeat(before.live, copies, 0)[:, None, :]
+            visible = jnp.concatenate([jnp.broadcast_to(seen, (*text.tokens.shape, seen.shape[-1])), visible], -1)
+        x, cos, sin = self._start(text.tokens, text.positions)
+
+        def body(x: Array, given: tuple[Layers, Kept | None]) -> tuple[Array, Kept | None]:
+            layer, first = given
             query, key, value = self._projected(x, layer, cos, sin)
-            return self._added(x, _attended(query, key, value, visible), layer), (key, value) if keep else None
+            own = (key, value) if keep else None
+            if first is not None:
+                key, value = (
+                    jnp.concatenate([jnp.repeat(seen, copies, 0), new], 1)
+                    for seen, new in zip(first, (key, value), strict=True)
+                )
+            return self._added(x, attended(query, key, value, visible), layer), own
 
-        x, kept = jax.lax.scan(jax.checkpoint(body) if self.config.remat else body, x, self.layers)
-        return _normed(x, self.norm, self.config.epsilon), kept
+        scanned = self.layers, None if before is None else before.kept
+        x, kept = jax.lax.scan(jax.checkpoint(body) if self.config.remat else body, x, scanned)
+        return normed(x, self.norm, self.config.epsilon), kept
 
     def _logits(self, stream: Array) -> Array:
         """`[..., V]` in float32."""
@@ -184,10 +144,10 @@ class Llama(eqx.Module):
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
         """
-        return self._logits(self._stream(tokens, positions, live, keep=False)[0])
+        return self._logits(self._stream(Text(tokens, positions, live), keep=False)[0])
 
     def prefix(self, tokens: Array, positions: Array, live: Array) -> Text:
-        """The texts `[G, P]` before those of `chosen`, which reads them again before each row: nothing is kept."""
+        """The texts `[G, P]` before those of `chosen`, which reads them itself: in parts, where it works in parts."""
         return Text(tokens, positions, live)
 
     def chosen(self, tokens: Array, positions: Array, live: Array, wanted: Array, before: Text) -> Array:
@@ -205,23 +165,38 @@ class Llama(eqx.Module):
         Raises:
             ValueError: where `config.rows` does not divide B.
         """
-        rows, batch = self.config.rows, tokens.shape[0]
-        copies, start = batch // before.tokens.shape[0], before.tokens.shape[1]
-        text = [
-            jnp.concatenate([jnp.repeat(first, copies, 0), own], 1)
-            for first, own in zip(before, (tokens, positions, live), strict=True)
-        ]
-
-        def piece(given: list[Array]) -> Array:
-            *text, wanted = given
-            stream = self._stream(*text, keep=False)[0][:, start:]
-            return chosen_in_turn(self._logits, stream, wanted, self.config.vocabulary)
-
-        if rows == 0 or rows >= batch:
-            return piece([*text, wanted])
-        if batch % rows:
+        rows, batch, groups = self.config.rows, tokens.shape[0], before.tokens.shape[0]
+        turns = batch // rows if 0 < rows < batch else 1
+        if 0 < rows < batch and batch % rows:
             raise ValueError(f"rows={rows} must divide the {batch} sequences of a batch; take a divisor")
-        return in_turn(piece, [*text, wanted], batch // rows)
+        own = Text(tokens, positions, live)
+        # A part holds whole groups where it can, which then read their text before once; else every row reads its own.
+        copies = batch // groups if groups % turns == 0 else 1
+        before = Text(*(jnp.repeat(x, batch // groups // copies, 0) for x in before))
+        parts = (
+            before,
+            Text(*(x.reshape(-1, copies, x.shape[-1]) for x in own)),
+            wanted.reshape(-1, copies, wanted.shape[-1]),
+        )
+
+        def piece(given: tuple[Text, Text, Array]) -> Array:
+            before, own, wanted = given
+            stream = self._continued(before, Text(*(x.reshape(-1, x.shape[-1]) for x in own)))
+            found = chosen_in_turn(self._logits, stream, wanted.reshape(-1, wanted.shape[-1]), self.config.vocabulary)
+            return found.reshape(wanted.shape)
+
+        found = piece(parts) if turns == 1 else in_turn(piece, parts, turns)
+        return found.reshape(wanted.shape)
+
+    def _continued(self, before: Text, own: Text) -> Array:
+        """The normed stream of texts, each behind its row of what stands before it."""
+        start = before.tokens.shape[1]
+        if own.tokens.shape[0] == before.tokens.shape[0]:  # in one pass
+            whole = Text(*(jnp.concatenate(pair, 1) for pair in zip(before, own, strict=True)))
+            return self._stream(whole, keep=False)[0][:, start:]
+        kept = self._stream(before, keep=True)[1]
+        assert kept is not None
+        return self._stream(own, keep=False, before=Before(kept, before.live))[0]
 
     def prefill(
         self, tokens: Array, positions: Array, live: Array, slots: int, last: Array, copies: int = 1
@@ -236,7 +211,7 @@ class Llama(eqx.Module):
             last: `[G]`, the last token of each prompt.
             copies: rows that continue each prompt, static.
         """
-        stream, kept = self._stream(tokens, positions, live, keep=True)
+        stream, kept = self._stream(Text(tokens, positions, live), keep=True)
         assert kept is not None
         spare = (0, slots - tokens.shape[1])
         keys, values = (jnp.pad(jnp.moveaxis(part, 0, 1), ((0, 0), (0, 0), spare, (0, 0), (0, 0))) for part in kept)
@@ -261,12 +236,12 @@ class Llama(eqx.Module):
             own_keys, own_values = (
                 jax.lax.dynamic_index_in_dim(part, index, 1, keepdims=False) for part in (keys, values)
             )
-            mixed = _attended(query, own_keys, own_values, live[:, None, :])
+            mixed = attended(query, own_keys, own_values, live[:, None, :])
             return (self._added(x, mixed, layer), keys, values), None
 
         start = (x, cache.keys[0], cache.values[0])
         (x, keys, values), _ = jax.lax.scan(body, start, (jnp.arange(self.config.layers), self.layers))
-        stream = _normed(x, self.norm, self.config.epsilon)[:, 0]
+        stream = normed(x, self.norm, self.config.epsilon)[:, 0]
         return self._logits(stream), Cache((keys,), (values,), live)
 
 

@@ -1,9 +1,10 @@
 """Batches of the two sides in turn, medians of both, and their ratio.
 
 Three processes live at a time: TRL, and `tiny_llm_rl` with single responses and with whole groups dealt into
-minibatches; one works while the others wait for a line on their input. What is compared is a whole batch: prompts, sampling, rewards, advantages, log-probabilities, updates. Time on the wall is what
-a user waits; time of the processor does not count what other programs take, and is the one to quote on a busy machine
-with one thread. With two threads on busy cores neither means much: threads that wait for each other count too.
+minibatches; one works while the others wait for a line on their input. What is compared is a whole batch: prompts,
+sampling, rewards, advantages, log-probabilities, updates. Time on the wall is what a user waits; time of the processor
+does not count what other programs take, and is the one to quote on a busy machine with one thread. With two threads on
+busy cores neither means much: threads that wait for each other count too.
 """
 
 import argparse
