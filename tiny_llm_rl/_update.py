@@ -1,6 +1,5 @@
 """The compiled part of a training batch: many minibatch updates in one call, and log-ratios after them."""
 
-import math
 from dataclasses import replace
 from inspect import signature
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ from jax import Array
 from pmdtheory import losses
 from tiny_llm_rl.algorithm import loss
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.mesh import split_rows, split_state, unsplit
+from tiny_llm_rl.mesh import can_split, split_rows, split_state, unsplit
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.rollout import log_probs
 
@@ -149,13 +148,18 @@ def update(
 def sequence_log_probs(model: Transformer, text: tuple[Array, Array, Array, Array], parts: int) -> Array:
     """`log_probs` of `prompts, lengths, responses[G, n, R], mask` in `parts` equal pieces, for the memory of one.
 
-    Where `parts` does not divide G, in as many as their common divisor.
+    Pieces hold whole groups where those can be divided among pieces and devices, otherwise single responses.
     """
-    turns, model = math.gcd(parts, text[0].shape[0]), unsplit(model)
+    shape, groups = text[2].shape, text[0].shape[0]
+    if groups % parts or not can_split(groups // parts):
+        copies = shape[1]
+        each = [jnp.repeat(x, copies, 0) for x in text[:2]]
+        text = (each[0], each[1], text[2].reshape(-1, 1, shape[2]), text[3].reshape(-1, 1, shape[2]))
+    model = unsplit(model)
 
     def piece(given: tuple[Array, Array, Array, Array]) -> Array:
         prompts, lengths, responses, mask = split_rows(given)
         return log_probs(model, prompts, lengths, *(x.reshape(-1, x.shape[-1]) for x in (responses, mask)))
 
-    found: Array = jax.lax.map(piece, jax.tree.map(lambda x: x.reshape(turns, -1, *x.shape[1:]), text))
-    return found.reshape(text[2].shape)
+    found: Array = jax.lax.map(piece, jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), text))
+    return found.reshape(shape)

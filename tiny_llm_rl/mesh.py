@@ -28,6 +28,7 @@ __all__ = [
     "COPIES",
     "SHARDS",
     "bytes_per_device",
+    "can_split",
     "check_rows",
     "copied",
     "gathered",
@@ -104,10 +105,20 @@ def split_rows(tree: Any) -> Any:
     return _constrained(tree, spec)
 
 
+def _devices() -> int:
+    """Of the mesh in context; 1 without one."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty or COPIES not in mesh.shape else int(mesh.size)
+
+
+def can_split(rows: int) -> bool:
+    """Whether so many rows can be split over the devices of the mesh in context."""
+    return rows % _devices() == 0
+
+
 def split_over(rows: int) -> int:
     """Devices over which so many rows are split in a compiled function: 1 without a mesh in context."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return 1 if mesh.empty or COPIES not in mesh.shape or rows % mesh.size else int(mesh.size)
+    return _devices() if can_split(rows) else 1
 
 
 def split_state(tree: Any) -> Any:

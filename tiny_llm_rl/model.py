@@ -214,7 +214,15 @@ class Transformer(eqx.Module):
             positions: `[B, T]`, what the rotation sees.
             live: `[B, T]`, False for padding, which nothing attends to.
             span: above all positions, static; None is T.
+
+        Raises:
+            ValueError: for a position that is not below it.
         """
+        if not isinstance(positions, jax.core.Tracer) and int(positions.max()) >= (span or tokens.shape[1]):
+            raise ValueError(
+                f"positions must be below span = {span or tokens.shape[1]}, got {int(positions.max())}; give a "
+                "larger span"
+            )
         return self._logits(self._read(tokens, positions, live, None, span or tokens.shape[1])[0])
 
     def prefix(self, tokens: Array, positions: Array, live: Array) -> Cache:

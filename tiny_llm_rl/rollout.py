@@ -107,11 +107,14 @@ def _turns(prompts: int, copies: int) -> int:
 
     >>> _turns(64, 8), _turns(67, 8), _turns(4, 2)  # 128 rows each; a prime number of prompts; few rows
     (4, 1, 1)
+    >>> _turns(64, 256)  # one prompt each
+    64
     """
     if jax.default_backend() != "cpu" or not jax.sharding.get_abstract_mesh().empty:
         return 1
-    fitting = [k for k in range(1, prompts + 1) if prompts % k == 0 and prompts // k * copies <= _ROWS]
-    return fitting[0] if fitting and 4 * prompts // fitting[0] * copies >= _ROWS else 1
+    fitting = (k for k in range(1, prompts + 1) if prompts % k == 0 and prompts // k * copies <= _ROWS)
+    turns = next(fitting, prompts)
+    return turns if 4 * (prompts // turns) * copies >= _ROWS else 1
 
 
 def _sampled(

@@ -154,9 +154,10 @@ def collectives(shards):
 
 
 def quick(folder):
-    """One device against eight, two of which share a copy, which the command takes."""
-    one = run(None, replace(CONFIG, batches=3, evaluate_every=3), 3)
-    status, own, records = commanded(folder)("--batches=3", "--evaluate-every=3", "--devices=all", "--shards=2")
+    """One device against eight, two of which share a copy, which the command takes; with whole groups dealt."""
+    one = run(None, replace(CONFIG, batches=3, evaluate_every=3, shuffle="groups"), 3)
+    given = ("--batches=3", "--evaluate-every=3", "--shuffle=groups", "--devices=all", "--shards=2")
+    status, own, records = commanded(folder)(*given)
     sys.stdout.write(json.dumps({"one": one, "both": own.seen(records), "status": status}))
 
 

@@ -264,6 +264,11 @@ def test_only_relative_positions_matter(shift):
     np.testing.assert_allclose(np.asarray(first), np.asarray(second), atol=2e-5)
 
 
+def test_a_position_beyond_the_table_is_refused():
+    tokens, live = jnp.array([[2, 3]]), jnp.ones((1, 2), bool)
+    refused(ValueError, lambda: MODEL.logits(tokens, jnp.array([[0, 2]]), live), "positions", "span = 2", "got 2")
+
+
 def test_later_tokens_have_no_influence():
     positions, live = jnp.arange(4)[None], jnp.ones((1, 4), bool)
     first, second = (MODEL.logits(jnp.array([[2, 3, 4, last]]), positions, live)[:, :3] for last in (0, 5))
@@ -292,6 +297,15 @@ def test_gradients_match_finite_differences():
         numeric = (8 * (along(1) - along(-1)) - (along(2) - along(-2))) / (12 * h)
         analytic = float(sum((g * d).sum() for g, d in zip(gradient, direction, strict=True)))
     assert abs(numeric - analytic) <= 1e-7 * max(1.0, abs(analytic))
+
+
+def test_sampler_and_trainer_agree_as_far_as_bfloat16_goes():
+    half = Transformer(ModelConfig(V, 16, 2, 2, compute="bfloat16"), jax.random.key(0))
+    half = eqx.tree_at(jax.tree.leaves, half, jax.tree.leaves(MODEL))
+    found = sample(half, PROMPTS, LENGTHS, jax.random.key(1), slots=R, copies=20)
+    apart = np.abs(np.asarray(log_probs(half, PROMPTS, LENGTHS, found.tokens, found.mask) - found.logp))
+    assert found.logp.dtype == jnp.float32
+    assert 0 < apart.max() < 16 * float(jnp.finfo(jnp.bfloat16).eps) * np.abs(np.asarray(found.logp)).max()
 
 
 def test_bfloat16_compute_is_near():

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import pmdtheory as pmd
 from tests.wrong import refused
 from tiny_llm_rl import _update, instruments
-from tiny_llm_rl._update import Batch, clipped, compiled, make_optimiser, update
+from tiny_llm_rl._update import Batch, clipped, compiled, make_optimiser, sequence_log_probs, update
 from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
 from tiny_llm_rl.config import SHUFFLES, TrainConfig
 from tiny_llm_rl.evaluate import evaluate, interval
@@ -140,6 +140,27 @@ def test_one_minibatch_is_the_same_however_it_is_shuffled():
     for one, two in zip(jax.tree.leaves(apart.model), jax.tree.leaves(groups.model), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(two), atol=1e-5)
     assert apart.records[0]["loss"] == pytest.approx(groups.records[0]["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(("parts", "shape"), [(1, (6, 12)), (3, (2, 4)), (4, (3, 3)), (12, (1, 1))])
+def test_log_probabilities_are_found_in_pieces(parts, shape, monkeypatch):
+    """Of whole groups where those can be divided, of single responses otherwise; never larger than asked for."""
+    seen = []
+
+    def told(model, prompts, lengths, responses, mask):
+        seen.append((prompts.shape[0], responses.shape[0]))
+        return log_probs(model, prompts, lengths, responses, mask)
+
+    monkeypatch.setattr(_update, "log_probs", told)
+    key = jax.random.key(0)
+    prompts, responses = jax.random.randint(key, (6, 6), 2, 4), jax.random.randint(key, (6, 2, 3), 2, 4)
+    mask = jnp.arange(3) < jnp.arange(1, 13).reshape(6, 2, 1) % 4
+    model = eqx.tree_at(lambda m: m.head, base()[0], jax.random.normal(key, (8, 4)))
+    lengths = jnp.arange(1, 7)
+    found = eqx.filter_jit(sequence_log_probs.__wrapped__)(model, (prompts, lengths, responses, mask), parts)
+    rows = jnp.repeat(prompts, 2, 0), jnp.repeat(lengths, 2), responses.reshape(12, 3), mask.reshape(12, 3)
+    np.testing.assert_allclose(found.reshape(12, 3), log_probs(model, *rows), atol=1e-6)
+    assert set(seen) == {shape}
 
 
 @pytest.mark.parametrize("how", SHUFFLES)
@@ -311,7 +332,7 @@ def test_predictions_are_the_exact_steps():
 
 
 def test_an_exact_step_realises_what_is_predicted():
-    rewards, tau = np.array([[0, 0, 0, 1], [0, 1, 1, 1]]), 0.4
+    rewards, tau = np.array([[1, 1, 0, 1], [0, 1, 0, 0]]), 0.4
     log_ratio = []
     for group in rewards:
         problem = pmd.Problem.from_rollouts(group, tau)

@@ -41,10 +41,10 @@ def bandit(size: str) -> dict[str, Any]:
     return {**BANDIT[size], "median": median, "repetitions": len(times), "steps a second": steps / median}
 
 
-def floors(config: ModelConfig, rows: int, slots: int) -> dict[str, float]:
-    """Bytes that one step of the sampler must read, and operations of one token forwards."""
+def floors(config: ModelConfig, slots: int) -> dict[str, float]:
+    """Bytes that one step of the sampler must read, `slots` of the cache among them, and operations of one token."""
     width = jnp.dtype(config.compute).itemsize
-    cache = 2.0 * config.layers * rows * slots * config.width * width
+    cache = 2.0 * config.layers * slots * config.width * width
     weights = 4.0 * config.parameters  # stored in float32
     return {"bytes a step": cache + weights, "operations a token": 2.0 * config.parameters}
 
@@ -87,6 +87,6 @@ def language_model(size: str) -> dict[str, Any]:
             "trained tokens a second": rows * slots / step,
             "sampling, seconds a step": median / longest,
             "update, seconds": step,
-            **floors(config, rows, task.prompt_slots + slots),
+            **floors(config, rows * slots + rows // 8 * task.prompt_slots),  # a group's prompt is read once
         }
     return {"parameters": config.parameters, **MODEL[size], "rows": found, "wanted sampled tokens a second": 1e6}
