@@ -126,11 +126,11 @@ TUNING: Final[dict[str, list[Row]]] = {
 
 TUNED: Final = {
     "mean": "mean-0.1-0.0004",
-    "part": "part-0.3-0.0002",
+    "part": "part-1-0.0002",
     "none": "none-0-3.5e-05",
     "penalty": "penalty-0.1-0.0002",
-    "grpo": "grpo-0.2-0.0002",
-    "gspo": "gspo-0.06-0.0004",
+    "grpo": "grpo-0.2-0.0004",
+    "gspo": "gspo-0.02-0.0004",
 }
 
 # Twelve settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third value
@@ -144,10 +144,10 @@ LONG_TUNING: Final[dict[str, list[Row]]] = {
 }
 
 LONG_TUNED: Final = {
-    "mean": "mean-0.1-0.0001",
+    "mean": "mean-0.1-0.0002",
     "part": "part-0.3-0.0001",
     "grpo": "grpo-0.4-0.0001",
-    "gspo": "gspo-0.02-0.0002",
+    "gspo": "gspo-0.004-0.0002",
 }
 
 STALE: list[Row] = [
