@@ -15,11 +15,12 @@ __all__ = ["FIGURE"]
 FIGURE = sweep(
     name="lm_tau",
     title="Regularisation strength on the small language model",
-    caption=r"""PMD-mean and PMD-part after 16,384 rollouts of the small language model (8 batches of 256 prompts with
-    8 rollouts, 16 updates each) over $\tau$. Every seed, and the mean. a: accuracy on held-out prompts; band: the base. b: KL from
-    the policy that sampled a batch to the one after it. c: entropy and d: length of responses at the end. At $\tau =
-    1$ and above the two baselines are nearly the same number (C12), and so are the runs; below it PMD-part's targets
-    are dominated by the failures of groups with a success (C16). PMD-mean has an interior optimum.""",
+    caption=r"""PMD-mean and PMD-part after 16,384 rollouts of the small language model (8 batches of 256 prompts
+    with 8 rollouts, 16 updates each) over $\tau$. Every seed, and the mean. a: accuracy on held-out prompts; band:
+    the base. b: KL from the policy that sampled a batch to the one after it. c: entropy and d: length of responses at
+    the end. At $\tau = 1$ and above the two baselines are nearly the same number (C12), and so are the runs; below it
+    PMD-part's targets are dominated by the failures of groups with a success (C16). PMD-mean has an interior
+    optimum.""",
     config={
         "preset": "cpu-tau",
         "settings": [0.01, 0.03, 0.1, 0.3, 1.0, 3.0],
