@@ -132,7 +132,7 @@ _PRESETS = (
     Preset(
         "cpu-shuffle",
         "single responses or whole groups dealt into minibatches",
-        5,
+        10,
         crossed(GRID, (MEAN, GRPO), SHUFFLED),
         ("shuffle",),
     ),
