@@ -77,7 +77,7 @@ _PRESETS = (
     Preset(
         "cpu-quick",
         "PMD-mean against PMD-part, a regression without a regulariser, and GRPO, in minutes on two cores",
-        6,
+        3,
         arms(QUICK, ("mean", *MEAN3[1:]), PART, NONE, GRPO),
     ),
     Preset(
@@ -132,7 +132,7 @@ _PRESETS = (
     Preset(
         "cpu-shuffle",
         "single responses or whole groups dealt into minibatches",
-        10,
+        5,
         crossed(GRID, (MEAN, GRPO), SHUFFLED),
         ("shuffle",),
     ),
