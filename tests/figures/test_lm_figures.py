@@ -74,7 +74,7 @@ def test_comparisons_use_what_the_tuning_chose(arrays):
 
 
 def test_every_algorithm_had_the_same_budget():
-    for grid, budget in ((arms.TUNING, 8), (arms.LONG_TUNING, 9)):
+    for grid, budget in ((arms.TUNING, 8), (arms.LONG_TUNING, 12)):
         assert {len(rows) for rows in grid.values()} == {budget}
     seeds = {presets.preset(name).first_seed for name in ("cpu-tune", "cpu-long-tune")}
     assert not seeds & set(range(max(presets.preset(name).seeds for name in ("cpu-full", "cpu-long"))))
