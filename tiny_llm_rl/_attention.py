@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-__all__ = ["attended", "normed", "product", "rotated", "rotations", "stepped"]
+__all__ = ["attended", "behind", "normed", "product", "rotated", "rotations", "stepped", "visible"]
 
 _kept: Final[Any] = jax.lax.optimization_barrier  # without types in jax
 
@@ -32,9 +32,8 @@ def rotations(positions: Array, span: int, half: int, dtype: jnp.dtype) -> tuple
     return cos, sin
 
 
-def rotated(x: Array, turns: tuple[Array, Array]) -> Array:
-    """`x[B, T, H, D/H]` with the pair (i, i + half) turned."""
-    cos, sin = turns
+def rotated(x: Array, cos: Array, sin: Array) -> Array:
+    """`x[B, T, H, d]` with the pair (i, i + d/2) turned."""
     first, second = jnp.split(x, 2, -1)
     return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], -1)
 
@@ -50,6 +49,29 @@ def product(x: Array, weights: Array) -> Array:
     turned = outputs < inputs and jax.default_backend() == "cpu"
     found: Array = rows @ (_kept(weights.T).T if turned else weights)
     return found.reshape(*x.shape[:-1], outputs)
+
+
+def behind(first: Array, own: Array) -> Array:
+    """`first[G, P, ...]` and, along the second axis, `own[B, T, ...]`: each row of G before B / G rows.
+
+    >>> behind(jnp.array([[1], [2]]), jnp.array([[3], [4], [5], [6]])).tolist()
+    [[1, 3], [1, 4], [2, 5], [2, 6]]
+    """
+    return jnp.concatenate([jnp.repeat(first, own.shape[0] // first.shape[0], 0), own], 1)
+
+
+def visible(live: Array, before: Array | None = None) -> Array:
+    """Which slots a token may attend to, `[B, T, P + T]`: those that count, `before[G, P]` and `live[B, T]`, up to it.
+
+    >>> visible(jnp.array([[True, True]]), jnp.array([[False]])).tolist()
+    [[[False, True, False], [False, True, True]]]
+    """
+    steps = jnp.arange(live.shape[1])
+    causal = (steps[:, None] >= steps) & live[:, None, :]
+    if before is None:
+        return causal
+    seen = jnp.repeat(before, live.shape[0] // before.shape[0], 0)[:, None, :]
+    return jnp.concatenate([jnp.broadcast_to(seen, (*live.shape, seen.shape[-1])), causal], -1)
 
 
 def attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:

@@ -46,16 +46,15 @@ class Batch(NamedTuple):
     weight: Array
 
 
-def apart(batch: Batch) -> Batch:
-    """Every response as a group of one, behind its own copy of the prompt.
+def apart(prompts: Array, lengths: Array, *grouped: Array) -> list[Array]:
+    """Every response of `[G, n, ...]` as a group of one, `[G n, 1, ...]`, behind its own copy of the prompt.
 
-    >>> one = jnp.ones((1, 2, 3))
-    >>> apart(Batch(jnp.ones((1, 4)), jnp.ones(1), one, one, one, one[:, :, 0], one[:, :, 0])).prompts.shape
-    (2, 4)
+    >>> [x.shape for x in apart(jnp.ones((1, 4)), jnp.ones(1), jnp.ones((1, 2, 3)))]
+    [(2, 4), (2,), (2, 1, 3)]
     """
-    copies = batch.responses.shape[1]
-    prompts, lengths = (jnp.repeat(x, copies, 0) for x in batch[:2])
-    return Batch(prompts, lengths, *(x.reshape(-1, 1, *x.shape[2:]) for x in batch[2:]))
+    copies = grouped[0].shape[1]
+    own = [jnp.repeat(x, copies, 0) for x in (prompts, lengths)]
+    return own + [x.reshape(-1, 1, *x.shape[2:]) for x in grouped]
 
 
 class Trace(NamedTuple):
@@ -114,7 +113,7 @@ def update(
     config, batch, key = given
     optimiser = make_optimiser(config)
     if config.shuffle == "responses":
-        batch = split_rows(apart(batch))
+        batch = split_rows(Batch(*apart(*batch)))
 
     def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
         part = Batch(*part[:2], *(x.reshape(-1, *x.shape[2:]) for x in part[2:]))
@@ -152,9 +151,8 @@ def sequence_log_probs(model: Transformer, text: tuple[Array, Array, Array, Arra
     """
     shape, groups = text[2].shape, text[0].shape[0]
     if groups % parts or not can_split(groups // parts):
-        copies = shape[1]
-        each = [jnp.repeat(x, copies, 0) for x in text[:2]]
-        text = (each[0], each[1], text[2].reshape(-1, 1, shape[2]), text[3].reshape(-1, 1, shape[2]))
+        prompts, lengths, responses, mask = apart(*text)
+        text = prompts, lengths, responses, mask
     model = unsplit(model)
 
     def piece(given: tuple[Array, Array, Array, Array]) -> Array:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
-from tiny_llm_rl._attention import attended, normed, product, rotated, rotations, stepped
+from tiny_llm_rl._attention import attended, behind, normed, product, rotated, rotations, stepped, visible
 from tiny_llm_rl._checks import choice, whole
 
 __all__ = ["Cache", "ModelConfig", "Transformer", "laws_of", "picked"]
@@ -161,7 +161,7 @@ class Transformer(eqx.Module):
         self.head = jnp.zeros((width, config.vocabulary), dtype)
 
     def _stream(
-        self, tokens: Array, turns: tuple[Array, Array], attend: Callable[[int, Array, Array, Array], Array]
+        self, tokens: Array, rotation: tuple[Array, Array], attend: Callable[[int, Array, Array, Array], Array]
     ) -> Array:
         """The normed stream `[B, T, D]`; `attend` is given a layer's number, queries, keys and values."""
         config, compute = self.config, jnp.dtype(self.config.compute)
@@ -170,13 +170,13 @@ class Transformer(eqx.Module):
         for i, layer in enumerate(self.layers):
             parts = product(normed(x, layer.norms[0]), layer.query_key_value)
             query, key, value = (part.reshape(heads) for part in jnp.split(parts, 3, -1))
-            mixed = attend(i, rotated(query, turns), rotated(key, turns), value).reshape(x.shape)
+            mixed = attend(i, rotated(query, *rotation), rotated(key, *rotation), value).reshape(x.shape)
             x = x + product(mixed, layer.out)
             hidden = jax.nn.relu(product(normed(x, layer.norms[1]), layer.up))
             x = x + product(hidden * hidden, layer.down)
         return normed(x, self.norm)
 
-    def _turns(self, positions: Array, span: int) -> tuple[Array, Array]:
+    def _rotation(self, positions: Array, span: int) -> tuple[Array, Array]:
         half = self.config.width // (2 * self.config.heads)
         return rotations(positions, span, half, jnp.dtype(self.config.compute))
 
@@ -184,23 +184,17 @@ class Transformer(eqx.Module):
         self, tokens: Array, positions: Array, live: Array, before: Cache | None, span: int
     ) -> tuple[Array, Cache]:
         """The stream of whole texts, each behind its row of what stands before, and their own keys and values."""
-        steps, copies = jnp.arange(tokens.shape[1]), 1 if before is None else tokens.shape[0] // before.live.shape[0]
-        visible = (steps[:, None] >= steps) & live[:, None, :]
-        if before is not None:
-            seen = jnp.repeat(before.live, copies, 0)[:, None, :]
-            seen = jnp.broadcast_to(seen, (*tokens.shape, seen.shape[-1]))
-            visible = jnp.concatenate([seen, visible], -1)
+        seen = visible(live, None if before is None else before.live)
         all_keys, all_values = [], []
 
         def attend(i: int, query: Array, key: Array, value: Array) -> Array:
             all_keys.append(key)
             all_values.append(value)
             if before is not None:
-                key = jnp.concatenate([jnp.repeat(before.keys[i], copies, 0), key], 1)
-                value = jnp.concatenate([jnp.repeat(before.values[i], copies, 0), value], 1)
-            return attended(query, key, value, visible)
+                key, value = behind(before.keys[i], key), behind(before.values[i], value)
+            return attended(query, key, value, seen)
 
-        stream = self._stream(tokens, self._turns(positions, span), attend)
+        stream = self._stream(tokens, self._rotation(positions, span), attend)
         return stream, Cache(tuple(all_keys), tuple(all_values), live)
 
     def _logits(self, stream: Array) -> Array:
@@ -218,12 +212,10 @@ class Transformer(eqx.Module):
         Raises:
             ValueError: for a position that is not below it.
         """
-        if not isinstance(positions, jax.core.Tracer) and int(positions.max()) >= (span or tokens.shape[1]):
-            raise ValueError(
-                f"positions must be below span = {span or tokens.shape[1]}, got {int(positions.max())}; give a "
-                "larger span"
-            )
-        return self._logits(self._read(tokens, positions, live, None, span or tokens.shape[1])[0])
+        span = span or tokens.shape[1]
+        if not isinstance(positions, jax.core.Tracer) and (most := int(positions.max())) >= span:
+            raise ValueError(f"positions must be below span = {span}, got {most}; give a larger span")
+        return self._logits(self._read(tokens, positions, live, None, span)[0])
 
     def prefix(self, tokens: Array, positions: Array, live: Array) -> Cache:
         """What `chosen` needs of the texts before its own, `tokens[G, P]`; differentiable.
@@ -290,6 +282,6 @@ class Transformer(eqx.Module):
             first = before.keys[i], before.values[i], before.live
             return stepped(query, all_keys[i], all_values[i], live, first)
 
-        turns = self._turns(position[:, None], before.live.shape[1] + own)
-        stream = self._stream(token[:, None], turns, attend)
+        rotation = self._rotation(position[:, None], before.live.shape[1] + own)
+        stream = self._stream(token[:, None], rotation, attend)
         return self._logits(stream[:, 0]), Cache(tuple(all_keys), tuple(all_values), live, before)

@@ -2,7 +2,7 @@ r"""Sampling of responses with a key-value cache, as one jitted loop, and the lo
 
 Letters: `B` sequences, `P` prompt slots, `R` response slots, `V` symbols. A row is `[prompt, padding, response,
 padding]`: responses start at slot P in every row, at the position where their own prompt ends. Sampler and trainer see
-the same slots, positions and padding, so that their log-probabilities differ by rounding only.
+the same tokens at the same positions, so that their log-probabilities differ by rounding only.
 """
 
 from functools import partial

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from tests.tolerances import TRAINED_FLOAT32
+from tests.weighted import weighted
 from tests.wrong import refused
 from tiny_llm_rl import rollout
 from tiny_llm_rl.model import ModelConfig, Transformer
@@ -102,17 +103,10 @@ def test_a_prompt_is_computed_once_for_its_responses():
         mask = jnp.arange(R) < jax.random.randint(key, (12, 1), 1, R + 1)
         weight = jax.random.normal(key, (12, R))
 
-        @eqx.filter_jit
-        def both(model, prompts, lengths):
-            def total(model):
-                found = log_probs(model, prompts, lengths, responses, mask)
-                return (weight * found).sum(), found
-
-            return eqx.filter_value_and_grad(total, has_aux=True)(model)
-
-        (_, once), gradient = both(model, PROMPTS, LENGTHS)
-        (_, each), other = both(model, jnp.repeat(PROMPTS, 4, 0), jnp.repeat(LENGTHS, 4))
-        (_, wrong), _ = both(model, jnp.roll(PROMPTS, 1, 0), jnp.roll(LENGTHS, 1))
+        rest = responses, mask, weight
+        once, gradient = weighted(model, PROMPTS, LENGTHS, *rest)
+        each, other = weighted(model, jnp.repeat(PROMPTS, 4, 0), jnp.repeat(LENGTHS, 4), *rest)
+        wrong, _ = weighted(model, jnp.roll(PROMPTS, 1, 0), jnp.roll(LENGTHS, 1), *rest)
     np.testing.assert_allclose(np.asarray(once), np.asarray(each), rtol=0, atol=1e-13)
     for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(np.asarray(one), np.asarray(two), rtol=0, atol=1e-12)

@@ -12,6 +12,7 @@ from scipy.special import logsumexp
 from pmdtheory import losses
 from tests.smollm import tiny
 from tests.smollm.tiny import little_optimisation as little_optimisation
+from tests.weighted import weighted
 from tests.wrong import refused
 from tiny_llm_rl._update import sequence_log_probs
 from tiny_llm_rl.algorithm import advantages
@@ -105,19 +106,10 @@ def test_a_prompt_is_read_once_for_its_responses(rows):
     model = dataclasses.replace(MODEL, config=dataclasses.replace(MODEL.config, rows=rows, remat=True))
     tokens = jnp.array([[2, 1, 0], [3, 4, 5], [5, 5, 1], [6, 1, 0]])
     mask = jnp.array([[1, 1, 0], [1, 1, 1]] * 2, bool)
-    weight = jnp.arange(1.0, 13.0).reshape(4, 3)
-
-    @eqx.filter_jit
-    def both(model, prompts, lengths):
-        def total(model):
-            found = log_probs(model, prompts, lengths, tokens, mask)
-            return (weight * found).sum(), found
-
-        return eqx.filter_value_and_grad(total, has_aux=True)(model)
-
-    (_, once), gradient = both(model, PROMPTS, LENGTHS)
-    (_, each), other = both(MODEL, jnp.repeat(PROMPTS, 2, 0), jnp.repeat(LENGTHS, 2))
-    (_, wrong), _ = both(model, PROMPTS[::-1], LENGTHS[::-1])
+    rest = tokens, mask, jnp.arange(1.0, 13.0).reshape(4, 3)
+    once, gradient = weighted(model, PROMPTS, LENGTHS, *rest)
+    each, other = weighted(MODEL, jnp.repeat(PROMPTS, 2, 0), jnp.repeat(LENGTHS, 2), *rest)
+    wrong, _ = weighted(model, PROMPTS[::-1], LENGTHS[::-1], *rest)
     np.testing.assert_allclose(once, each, atol=1e-5)
     for one, two in zip(jax.tree.leaves(gradient), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5 * float(jnp.abs(two).max()))

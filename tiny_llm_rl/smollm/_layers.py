@@ -1,4 +1,4 @@
-"""Parts of a decoder of the Llama family: stored parameters, norm, rotary positions, grouped-query attention."""
+"""Parts of a decoder of the Llama family: stored parameters, norm, rotary frequencies, grouped-query attention."""
 
 import equinox as eqx
 import jax
@@ -7,7 +7,7 @@ from jax import Array
 
 from tiny_llm_rl.smollm.config import LlamaConfig
 
-__all__ = ["Adapter", "Layers", "attended", "frequencies", "normed", "opened", "rotated"]
+__all__ = ["Adapter", "Layers", "attended", "frequencies", "normed", "opened"]
 
 
 class Adapter(eqx.Module):
@@ -57,12 +57,6 @@ def frequencies(config: LlamaConfig) -> Array:
     rotations = config.scaling.length * plain / (2 * jnp.pi)
     share = jnp.clip((rotations - config.scaling.low) / (config.scaling.high - config.scaling.low), 0.0, 1.0)
     return plain * ((1 - share) / config.scaling.factor + share)
-
-
-def rotated(x: Array, cos: Array, sin: Array) -> Array:
-    """`x[B, T, heads, d]` with the pairs (i, i + d/2) turned."""
-    first, second = jnp.split(x, 2, -1)
-    return jnp.concatenate([first * cos - second * sin, first * sin + second * cos], -1)
 
 
 def attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:

@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jax import Array
 from jax.typing import ArrayLike
 
+from tiny_llm_rl._attention import behind, rotated, visible
 from tiny_llm_rl.model import Cache
-from tiny_llm_rl.smollm._layers import Adapter, Layers, attended, frequencies, normed, opened, rotated
+from tiny_llm_rl.smollm._layers import Adapter, Layers, attended, frequencies, normed, opened
 from tiny_llm_rl.smollm._turns import chosen_in_turn, in_turn
 from tiny_llm_rl.smollm.config import LlamaConfig
 
@@ -108,12 +109,7 @@ class Llama(eqx.Module):
 
         What stands `before` has G rows, each of which is seen by B / G rows next to each other.
         """
-        steps = jnp.arange(text.tokens.shape[1])
-        visible = (steps[:, None] >= steps) & text.live[:, None, :]
-        copies = 1 if before is None else text.tokens.shape[0] // before.live.shape[0]
-        if before is not None:
-            seen = jnp.repeat(before.live, copies, 0)[:, None, :]
-            visible = jnp.concatenate([jnp.broadcast_to(seen, (*text.tokens.shape, seen.shape[-1])), visible], -1)
+        seen = visible(text.live, None if before is None else before.live)
         x, cos, sin = self._start(text.tokens, text.positions)
 
         def body(x: Array, given: tuple[Layers, Kept | None]) -> tuple[Array, Kept | None]:
@@ -121,11 +117,8 @@ class Llama(eqx.Module):
             query, key, value = self._projected(x, layer, cos, sin)
             own = (key, value) if keep else None
             if first is not None:
-                key, value = (
-                    jnp.concatenate([jnp.repeat(seen, copies, 0), new], 1)
-                    for seen, new in zip(first, (key, value), strict=True)
-                )
-            return self._added(x, attended(query, key, value, visible), layer), own
+                key, value = behind(first[0], key), behind(first[1], value)
+            return self._added(x, attended(query, key, value, seen), layer), own
 
         scanned = self.layers, None if before is None else before.kept
         x, kept = jax.lax.scan(jax.checkpoint(body) if self.config.remat else body, x, scanned)
@@ -166,9 +159,11 @@ class Llama(eqx.Module):
             ValueError: where `config.rows` does not divide B.
         """
         rows, batch, groups = self.config.rows, tokens.shape[0], before.tokens.shape[0]
-        turns = batch // rows if 0 < rows < batch else 1
-        if 0 < rows < batch and batch % rows:
-            raise ValueError(f"rows={rows} must divide the {batch} sequences of a batch; take a divisor")
+        turns = 1
+        if 0 < rows < batch:
+            if batch % rows:
+                raise ValueError(f"rows={rows} must divide the {batch} sequences of a batch; take a divisor")
+            turns = batch // rows
         own = Text(tokens, positions, live)
         # A part holds whole groups where it can, which then read their text before once; else every row reads its own.
         copies = batch // groups if groups % turns == 0 else 1
