@@ -3,6 +3,7 @@ r"""A run of the full algorithm in memory, batch by batch; `train.train` keeps i
 What a batch is, `train` says. Everything random is a function of the seed and the batch's number.
 """
 
+import math
 import time
 from dataclasses import asdict
 from enum import Enum
@@ -17,7 +18,7 @@ from jax import Array
 from jax.sharding import Mesh
 
 from tiny_llm_rl import instruments, mesh, processes
-from tiny_llm_rl._update import Batch, compiled, make_optimiser, sequence_log_probs, update
+from tiny_llm_rl._update import Batch, all_finite, compiled, make_optimiser, sequence_log_probs, update
 from tiny_llm_rl.algorithm import advantages
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.correction import importance_weights
@@ -188,12 +189,15 @@ class Run:
             model, state, trace = update(given, self.model, self.optimiser_state)
         trace = mesh.on_host(trace)
         seconds["update"] = phase()
+        log_ratio, largest, finite = None, float(trace.largest.max()), bool(np.isfinite(trace.loss).all())
         with mesh.in_context(self.devices):
-            after = sequence_log_probs(model, text, config.minibatches)
-        log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64).ravel()
-        finite = np.isfinite(log_ratio).all() and np.isfinite(trace.loss).all()
+            if (self.done + 1) % config.measure_every == 0 or self.done + 1 == config.batches:
+                after = sequence_log_probs(model, text, config.minibatches)
+                log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64).ravel()
+                largest = float(np.abs(log_ratio).max())
+            finite = finite and math.isfinite(largest) and bool(mesh.on_host(all_finite(model)))
         past = (*self.past[1:], before[0]) if self.past else ()
-        if not finite or np.abs(log_ratio).max() > config.diverge_at:
+        if not finite or largest > config.diverge_at:
             self.state = before
             return (RunStatus.DIVERGED if finite else RunStatus.NOT_FINITE), record
         self.state = model, state, past
@@ -209,12 +213,13 @@ class Run:
             "signal_size": size,
             "signal_over_log_ratio": size / rms if rms > 0 else None,
             "largest_log_ratio_seen": float(trace.largest.max()),
-            **instruments.divergences(log_ratio),
             **instruments.predicted(used, config.tau),
-            "by_pass_rate": instruments.step_by_pass_rate(used, log_ratio, config.tau),
             **self.totals,
             "state_bytes": max(mesh.bytes_per_device(self.state).values()),
         }
+        if log_ratio is not None:
+            record |= instruments.divergences(log_ratio)
+            record["by_pass_rate"] = instruments.step_by_pass_rate(used, log_ratio, config.tau)
         seconds["instruments"] = phase()
         record["cpu_seconds"] = time.process_time() - busy  # without the evaluation; what a busy machine leaves alone
         if self.done % config.evaluate_every == 0 or self.done == config.batches:

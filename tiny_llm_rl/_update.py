@@ -17,7 +17,9 @@ from tiny_llm_rl.mesh import can_split, split_rows, split_state, unsplit
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.rollout import log_probs
 
-__all__ = ["Batch", "Trace", "apart", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update"]
+__all__ = [
+    "Batch", "Trace", "all_finite", "apart", "clipped", "compiled", "make_optimiser", "sequence_log_probs", "update",
+]  # fmt: skip
 
 # What each clipped loss does when it is not told otherwise, from the loss itself.
 _CLIPS = {
@@ -100,8 +102,8 @@ def compiled(config: TrainConfig) -> TrainConfig:
     """The config without what the compiled update does not depend on, so that runs share it."""
     return replace(
         config, base="", batches=1, lag=0, anchor="sampler", correction="none",
-        truncation=1.0, filter_groups=False, oversample=1, difficulty=(), evaluate_every=1, evaluation_prompts=1,
-        evaluation_samples=1, diverge_at=1.0, seed=0,
+        truncation=1.0, filter_groups=False, oversample=1, difficulty=(), evaluate_every=1, measure_every=1,
+        evaluation_prompts=1, evaluation_samples=1, diverge_at=1.0, seed=0,
     )  # fmt: skip
 
 
@@ -161,3 +163,13 @@ def sequence_log_probs(model: Transformer, text: tuple[Array, Array, Array, Arra
 
     found: Array = jax.lax.map(piece, jax.tree.map(lambda x: x.reshape(parts, -1, *x.shape[1:]), text))
     return found.reshape(shape)
+
+
+@eqx.filter_jit
+def all_finite(model: Transformer) -> Array:
+    """Whether no weight of the model is infinite or NaN.
+
+    >>> bool(all_finite({"weight": jnp.array([1.0, jnp.nan])}))
+    False
+    """
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(model)]).all()

@@ -39,9 +39,12 @@ class TrainConfig:
         clip_norm: global norm at which gradients are clipped.
         difficulty: sizes the task draws from; empty takes those of the base.
         evaluate_every: batches between evaluations; the last batch is always evaluated.
+        measure_every: batches between measurements of what the updates did to the policy (KL, chi2, by pass rate),
+            each of which reads all responses once more; the last batch is always measured.
         evaluation_prompts: held-out prompts of an evaluation.
         evaluation_samples: k of Avg@k, Best@k, Maj@k.
-        diverge_at: largest log-ratio of a response, nats, at which the run stops.
+        diverge_at: largest log-ratio of a response, nats, at which the run stops; of a batch that is not measured, the
+            largest that its updates saw.
         seed: of prompts, samples and the order of minibatches.
         loss: what the losses can be told.
 
@@ -73,6 +76,7 @@ class TrainConfig:
     clip_norm: float = 1.0
     difficulty: tuple[int, ...] = ()
     evaluate_every: int = 10
+    measure_every: int = 1
     evaluation_prompts: int = 512
     evaluation_samples: int = 1
     diverge_at: float = 1000.0
@@ -84,9 +88,10 @@ class TrainConfig:
         chosen = ALGORITHMS[choice("algorithm", self.algorithm, ALGORITHMS)]
         for name in ("tau", "truncation", "learning_rate", "clip_norm", "diverge_at"):
             positive_scalar(name, getattr(self, name), "give a positive number")
-        for name in ("prompts", "rollouts", "batches", "minibatches", "epochs", "oversample", "evaluate_every"):
-            whole(name, getattr(self, name), "take at least one")
-        for name in ("evaluation_prompts", "evaluation_samples"):
+        for name in (
+            "prompts", "rollouts", "batches", "minibatches", "epochs", "oversample", "evaluate_every", "measure_every",
+            "evaluation_prompts", "evaluation_samples",
+        ):  # fmt: skip
             whole(name, getattr(self, name), "take at least one")
         for name in ("lag", "warm_up", "seed"):
             whole(name, getattr(self, name), "take 0 for none", least=0)

@@ -77,7 +77,7 @@ _PRESETS = (
     Preset(
         "cpu-quick",
         "PMD-mean against PMD-part, a regression without a regulariser, and GRPO, in minutes on two cores",
-        3,
+        6,
         arms(QUICK, ("mean", *MEAN3[1:]), PART, NONE, GRPO),
     ),
     Preset(
@@ -132,14 +132,14 @@ _PRESETS = (
     Preset(
         "cpu-shuffle",
         "single responses or whole groups dealt into minibatches",
-        5,
+        10,
         crossed(GRID, (MEAN, GRPO), SHUFFLED),
         ("shuffle",),
     ),
     Preset(
         "cpu-tau",
         "PMD-mean and PMD-part over the regularisation strength",
-        3,
+        5,
         crossed(
             GRID,
             (("mean", "PMD-mean", {"algorithm": "pmd-mean"}), ("part", "PMD-part", {"algorithm": "pmd-part"})),
@@ -180,7 +180,7 @@ _PRESETS = (
     Preset(
         "cpu-ablation",
         "each loss with and without dividing the advantage by the deviation of its group",
-        3,
+        5,
         arms(
             FULL,
             MEAN,

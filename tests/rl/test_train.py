@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import pmdtheory as pmd
 from tests.wrong import refused
-from tiny_llm_rl import _update, instruments
+from tiny_llm_rl import _run, _update, instruments
 from tiny_llm_rl._update import Batch, clipped, compiled, make_optimiser, sequence_log_probs, update
 from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
 from tiny_llm_rl.config import SHUFFLES, TrainConfig
@@ -261,6 +261,37 @@ def test_a_nan_in_the_update_stops_the_run():
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome.model))
 
 
+def test_a_step_that_is_not_measured_is_the_same_step(whole):
+    """Measurements read, and nothing else: the weights, and the rest of the records, are those of the measured run."""
+    seldom = train(dataclasses.replace(SMALL, measure_every=3), base=base())
+    assert bits(seldom) == bits(whole)
+    absent = set(instruments.divergences([0.0])) | {"by_pass_rate"}
+    assert [absent.isdisjoint(record) for record in seldom.records] == [True, True, False, False]
+    for one, two in zip(timeless(seldom.records), timeless(whole.records), strict=True):
+        assert one.items() <= two.items()
+        assert set(two) - set(one) in (set(), absent)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_weight_that_the_last_update_broke_is_found_without_measuring(monkeypatch, bad):
+    def breaking(given, model, state):
+        model, state, trace = update(given, model, state)
+        return eqx.tree_at(lambda m: m.norm, model, model.norm.at[0].set(bad)), state, trace
+
+    monkeypatch.setattr(_run, "update", breaking)
+    outcome = train(dataclasses.replace(SMALL, measure_every=9), base=base())
+    assert (outcome.status, outcome.batches) == (RunStatus.NOT_FINITE, 0)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome.model))
+
+
+@pytest.mark.parametrize(("minibatches", "batches"), [(2, 0), (1, SMALL.batches - 1)])
+def test_divergence_without_measuring_is_what_the_updates_saw(minibatches, batches):
+    """A batch's only update starts where the sampler stands and sees no distance; the last batch is measured."""
+    config = dataclasses.replace(SMALL, minibatches=minibatches, measure_every=9, diverge_at=1e-5)
+    outcome = train(config, base=base())
+    assert (outcome.status, outcome.batches) == (RunStatus.DIVERGED, batches)
+
+
 def test_wrong_configs():
     for options, fragments in (
         ({"tau": -0.1}, ("tau", "-0.1")),
@@ -272,6 +303,7 @@ def test_wrong_configs():
         ({"shuffle": "groups", "minibatches": 128}, ("minibatches", "128", "prompts = 64")),
         ({"shuffle": "rows"}, ("shuffle", "rows", "groups")),
         ({"batches": 0}, ("batches", "0")),
+        ({"measure_every": 0}, ("measure_every", "0")),
         ({"lag": -1}, ("lag", "-1")),
         ({"anchor": "old"}, ("anchor", "old")),
         ({"correction": "truncated"}, ("correction", "truncated")),

@@ -1,8 +1,9 @@
 """Batches of the two sides in turn, medians of both, and their ratio.
 
-Three processes live at a time: TRL, and `tiny_llm_rl` with single responses and with whole groups dealt into
-minibatches; one works while the others wait for a line on their input. What is compared is a whole batch: prompts,
-sampling, rewards, advantages, log-probabilities, updates. Time on the wall is what a user waits; time of the processor
+Five processes live at a time: TRL, and `tiny_llm_rl` with single responses and with whole groups dealt into
+minibatches, each with its default of measuring after every batch how far the policy went, and without, as TRL; one
+works while the others wait for a line on their input. What is compared is a whole batch: prompts, sampling, rewards,
+advantages, log-probabilities, updates. Time on the wall is what a user waits; time of the processor
 does not count what other programs take, and is the one to quote on a busy machine with one thread. With two threads on
 busy cores neither means much: threads that wait for each other count too.
 """
@@ -23,7 +24,12 @@ ROOT = Path(__file__).parents[3]
 # Threads, prompts of a batch, minibatches: the trainer's default batch on one core and on two, with larger parts, and
 # a batch of one eighth.
 CASES = ((1, 64, 16), (2, 64, 16), (1, 64, 4), (1, 8, 2))
-SHUFFLES = ("responses", "groups")
+# What a minibatch is dealt, and the batches between measurements of the step; by name.
+SIDES = {
+    f"{how}, {words}": (how, every)
+    for words, every in (("not measured", 10**6), ("measured", 1))
+    for how in ("responses", "groups")
+}
 PACKAGES = {"ours": ("jax", "equinox", "optax", "numpy"), "theirs": ("torch", "trl", "transformers", "accelerate")}
 
 
@@ -76,11 +82,11 @@ def summary(records):
 
 
 def compared(ours, theirs):
-    """All sides, the ratios of their tokens a second by what is shuffled, and the slowest part of the other side."""
-    mine, other = {how: summary(records) for how, records in ours.items()}, summary(theirs)
+    """All sides, the ratios of their tokens a second by name, and the slowest part of the other side."""
+    mine, other = {name: summary(records) for name, records in ours.items()}, summary(theirs)
     ratios = {
-        name: {how: mine[how][key] / other[key] for how in mine}
-        for name, key in (("ratio", "tokens_a_second"), ("cpu_ratio", "tokens_a_cpu_second"))
+        ratio: {name: mine[name][key] / other[key] for name in mine}
+        for ratio, key in (("ratio", "tokens_a_second"), ("cpu_ratio", "tokens_a_cpu_second"))
     }
     slowest = max(other["phases"], key=other["phases"].get)
     return {"tiny_llm_rl": mine, "trl": other, "slowest_part_of_trl": slowest} | ratios
@@ -88,7 +94,7 @@ def compared(ours, theirs):
 
 def measure(case, there, batches, warm):
     """So many batches of each side in turn, after the warm ones."""
-    children = {how: Child(sys.executable, "_ours", (*case, how)) for how in SHUFFLES}
+    children = {name: Child(sys.executable, "_ours", (*case, *side)) for name, side in SIDES.items()}
     children["theirs"] = Child(there, "_theirs", case)
     records = {name: [] for name in children}
     try:
@@ -103,7 +109,7 @@ def measure(case, there, batches, warm):
     threads, prompts, minibatches = case
     shape = {"threads": threads, "prompts": prompts, "rollouts": ROLLOUTS, "tokens": TOKENS, "minibatches": minibatches}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    return shape | {"load_average": load} | compared({how: records[how] for how in SHUFFLES}, records["theirs"])
+    return shape | {"load_average": load} | compared({name: records[name] for name in SIDES}, records["theirs"])
 
 
 def processor():
@@ -140,10 +146,10 @@ def main():
         cases.append(measure(case, chosen.python, chosen.batches, chosen.warm))
         print(
             "{threads} threads, {prompts} prompts, {minibatches} minibatches: ".format(**cases[-1])
-            + ", ".join(
-                f"{how} shuffled {cases[-1]['ratio'][how]:.2f} on the wall, {cases[-1]['cpu_ratio'][how]:.2f} of the "
+            + "; ".join(
+                f"{name}: {cases[-1]['ratio'][name]:.2f} on the wall, {cases[-1]['cpu_ratio'][name]:.2f} of the "
                 "processor"
-                for how in SHUFFLES
+                for name in SIDES
             )
         )
     record = {

@@ -1,11 +1,11 @@
-"""The child that runs `tiny_llm_rl`: one whole `Run.batch()` for every line it is sent, instruments and all."""
+"""The child that runs `tiny_llm_rl`: one whole `Run.batch()` for every line it is sent."""
 
 import sys
 
 from tests.benchmarks.trl._workload import ROLLOUTS, TOKENS, Clock, case, pin, prompt, reply, reward
 
 
-def main(threads, prompts, minibatches, shuffle):
+def main(threads, prompts, minibatches, shuffle, measure_every):
     pin(threads)
     import jax
 
@@ -34,7 +34,7 @@ def main(threads, prompts, minibatches, shuffle):
     object.__setattr__(model, "head", weights[1])
     config = TrainConfig(
         algorithm="grpo", prompts=prompts, rollouts=ROLLOUTS, minibatches=minibatches, epochs=1, batches=10**6,
-        shuffle=shuffle, evaluate_every=10**6, learning_rate=1e-4, seed=0,
+        shuffle=shuffle, evaluate_every=10**6, measure_every=measure_every, learning_rate=1e-4, seed=0,
     )  # fmt: skip
     run = Run(config, (model, task, tokenizer))
     clock, seen = Clock(), 0
@@ -51,4 +51,4 @@ def main(threads, prompts, minibatches, shuffle):
 
 
 if __name__ == "__main__":
-    main(*case(sys.argv[1:]), sys.argv[4])
+    main(*case(sys.argv[1:]), sys.argv[4], int(sys.argv[5]))
