@@ -21,7 +21,7 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch test-extras test-integrations test-smollm bench-trl prove lint types bench gpu gpu-smollm reproduce reproduce-quick smoke notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch test-extras test-integrations test-smollm bench-trl prove lint types bench gpu gpu-smollm gpu-compiled reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
@@ -40,6 +40,7 @@ help:
 	@echo 'bench            benchmarks, into .benchmarks/'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'gpu-smollm       training of SmolLM2 on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
+	@echo 'gpu-compiled     what both make of an H100 without one: memory and bytes, in a .venv-cuda of its own'
 	@echo 'bench-trl        a step of tiny_llm_rl against one of TRL, into tests/benchmarks/results/'
 	@echo 'notebooks        run the notebooks'
 	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
@@ -173,6 +174,21 @@ gpu:
 gpu-smollm:
 	$(PYTHON) -m tests.benchmarks.gpu_smollm --out "$(or $(OUT),tests/benchmarks/results)" \
 		$(if $(PART),--part $(PART)) $(if $(SIZE),--size $(SIZE)) $(if $(MODEL),--model "$(MODEL)")
+
+# Both, compiled for an H100 on a machine without one: memory and bytes of every program. CUDA's compilers take 5 GB.
+CUDA_PINS := tests/benchmarks/gpu_compiled/pins.txt
+CUDA := .venv-cuda/bin
+CUDA_STAMP := .venv-cuda/.cuda-$(shell cat $(CUDA_PINS) requirements.lock | $(HASH))
+
+$(CUDA_STAMP):
+	rm -rf .venv-cuda
+	"$(PYTHON)" -m venv .venv-cuda
+	$(CUDA)/python -m pip install -qq --disable-pip-version-check -r requirements.lock
+	$(CUDA)/python -m pip install -qq --disable-pip-version-check -r $(CUDA_PINS)
+	@touch $@
+
+gpu-compiled: $(CUDA_STAMP)
+	$(CUDA)/python -m tests.benchmarks.gpu_compiled --out tests/benchmarks/results
 
 reproduce: $(STAMP)
 	$(BIN)/pmdtheory verify $(REPRODUCE_FLAGS)

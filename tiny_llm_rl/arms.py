@@ -32,7 +32,7 @@ STD, NO_STD = LossConfig(standardise=True), LossConfig(standardise=False)
 SMOKE = TrainConfig(
     prompts=16, rollouts=8, batches=3, minibatches=4, learning_rate=1e-4, evaluate_every=3, evaluation_prompts=128
 )
-QUICK = TrainConfig(prompts=64, rollouts=8, batches=50, minibatches=16, learning_rate=1e-4, evaluate_every=50)
+QUICK = TrainConfig(prompts=64, rollouts=8, batches=60, minibatches=16, learning_rate=2e-4, evaluate_every=60)
 FULL = TrainConfig(
     prompts=256, rollouts=8, batches=20, minibatches=16, learning_rate=2e-4, evaluate_every=10, evaluation_prompts=2048
 )

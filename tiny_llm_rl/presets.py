@@ -77,7 +77,7 @@ _PRESETS = (
     Preset(
         "cpu-quick",
         "PMD-mean against PMD-part, a regression without a regulariser, and GRPO, in minutes on two cores",
-        6,
+        5,
         arms(QUICK, ("mean", *MEAN3[1:]), PART, NONE, GRPO),
     ),
     Preset(

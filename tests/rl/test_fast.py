@@ -249,6 +249,21 @@ def test_many_actions_from_a_sample(monkeypatch):
     assert_same_of_many(step, pmd.mean_update(pmd.Problem.from_log_policy(law, r, 0.3)).unwrap())
 
 
+def test_accelerators_fuse_sums_with_what_they_add(monkeypatch):
+    """No slice between the actions and a sum over them: XLA would write the sliced terms out, a pass each."""
+    from pmdtheory._fast_sums import swept
+
+    def sliced(backend):
+        monkeypatch.setattr(jax, "default_backend", lambda: backend)
+        terms = lambda x: ((x, x * x), (x,), ())  # noqa: E731
+        # a function of its own each time, since traces are kept
+        text = str(jax.make_jaxpr(lambda x: swept(terms, x).sums)(jnp.zeros((MANY + 1, 1))))
+        return "slice" in text
+
+    assert not sliced("gpu")
+    assert sliced("cpu")  # a processor sums in blocks
+
+
 def test_derivatives_with_many_actions():
     """They take the general path, and agree with differences of the other."""
     law, r = many()

@@ -141,10 +141,10 @@ def test_runs_are_collected_with_every_seed(tmp_path):
         for seed in range(chosen.seeds):
             write_run(tmp_path / f"{arm.name}-{seed}", [0.1, 0.2 + a], 0.1 * a + 0.01 * seed)
     found = experiments.collected(chosen, tmp_path, ["train_reward"])
-    assert found["train_reward"].shape == (4, 3, 50)
+    assert found["train_reward"].shape == (4, chosen.seeds, chosen.arms[0].config.batches)
     assert found["train_reward"][2, 1, :2].tolist() == [0.1, 2.2]
     assert np.isnan(found["train_reward"][:, :, 2:]).all()
-    np.testing.assert_allclose(found["accuracy"], 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(3))
+    np.testing.assert_allclose(found["accuracy"], 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(chosen.seeds))
     (tmp_path / "grpo-2" / "summary.json").unlink()
     refused(ValueError, lambda: experiments.collected(chosen, tmp_path, []), "grpo-2", "has not ended")
 

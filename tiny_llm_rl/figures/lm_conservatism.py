@@ -79,19 +79,19 @@ def draw(data: Arrays, style: Style) -> "Canvas":
 FIGURE = Figure(
     name="lm_conservatism",
     title="Measured steps of the small language model against the exact ones",
-    caption=r"""One batch of PMD-mean and PMD-part ($\tau = .1$, 256 prompts with 8 rollouts, 4 epochs of 16 updates)
-    from policies of different pass rates: the shipped base after a number of steps on right demonstrations. a: by how
-    much the log-odds of a right answer to the batch's own prompts change, measured on fresh responses (symmetric
-    logarithmic axis, linear within one nat), against the exact steps at that pass rate (C1, C4; $1/\tau$ for KL-PMD).
-    b: $\lambda$ of the exact step of PMD-mean, at the pass rate of each prompt, mean over the prompts, and for a law
-    with one pass rate (C4). A network that shares its parameters between prompts and sees 8 responses of each takes a
-    small part of the exact step of PMD-mean; PMD-part's step, whose targets tell most sampled responses to lose
-    probability, lowers the pass rate everywhere.""",
+    caption=r"""One batch of PMD-mean and PMD-part ($\tau = .1$, 256 prompts with 8 rollouts, 4 epochs of 16
+    updates) from policies of different pass rates, three seeds: the shipped base after a number of steps on right
+    demonstrations. a: by how much the log-odds of a right answer to the batch's own prompts change, measured on
+    fresh responses (symmetric logarithmic axis, linear within one nat), against the exact steps at that pass rate
+    (C1, C4; $1/\tau$ for KL-PMD). b: $\lambda$ of the exact step of PMD-mean, at the pass rate of each prompt, mean
+    over the prompts, and for a law with one pass rate (C4). A network that shares its parameters between prompts
+    and sees 8 responses of each takes a small part of the exact step of PMD-mean; PMD-part's step, whose targets
+    tell most sampled responses to lose probability, lowers the pass rate everywhere.""",
     config={
         "base": "digit-sum",
         "tau": 0.1,
         "rehearsal": [0, 5, 10, 20, 40, 150],
-        "seeds": 1,
+        "seeds": 3,
         "samples": 16,
         "run": {"prompts": 256, "rollouts": 8, "epochs": 4, "minibatches": 16, "learning_rate": 2e-4},
     },
