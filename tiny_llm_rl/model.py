@@ -91,8 +91,9 @@ class ModelConfig:
 
 
 class Cache(NamedTuple):
-    """Keys and values, one `[B, S, H, D/H]` a layer, and which slots count, `[B, S]`; and what stands before them.
+    """Keys and values of each layer, and which slots count, `[B, S]`; and what stands before them.
 
+    They are `[B, S, H, D/H]`, and with a cache before them `[B, H, D/H, S]` and `[B, H, S, D/H]`, as a step wants them.
     The cache before has G rows, each of which is seen by B / G rows next to each other; its slots are numbered first.
     """
 
@@ -257,9 +258,12 @@ class Transformer(eqx.Module):
         """
         stream, before = self._read(tokens, positions, live, None, tokens.shape[1])
         logits = self._logits(jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0])
-        rows, spare, heads = tokens.shape[0] * copies, slots - tokens.shape[1], before.keys[0].shape[2:]
-        empty = tuple(jnp.zeros((rows, spare, *heads), stream.dtype) for _ in self.layers)
-        return jnp.repeat(logits, copies, 0), Cache(empty, empty, jnp.zeros((rows, spare), bool), before)
+        rows, spare, (heads, size) = tokens.shape[0] * copies, slots - tokens.shape[1], before.keys[0].shape[2:]
+        keys, values = (
+            tuple(jnp.zeros((rows, heads, *last), stream.dtype) for _ in self.layers)
+            for last in ((size, spare), (spare, size))
+        )
+        return jnp.repeat(logits, copies, 0), Cache(keys, values, jnp.zeros((rows, spare), bool), before)
 
     def step(self, token: Array, position: Array, cache: Cache, slot: ArrayLike) -> tuple[Array, Cache]:
         """Logits `[B, V]` after one more token a row.
@@ -277,8 +281,8 @@ class Transformer(eqx.Module):
         all_keys, all_values = [], []
 
         def attend(i: int, query: Array, key: Array, value: Array) -> Array:
-            all_keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, place, 1))
-            all_values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, place, 1))
+            all_keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key[:, 0, :, :, None], place, 3))
+            all_values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value[:, 0, :, None], place, 2))
             first = before.keys[i], before.values[i], before.live
             return stepped(query, all_keys[i], all_values[i], live, first)
 
