@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from tiny_llm_rl._products import einsum, matmul
+
 __all__ = ["attended", "behind", "normed", "product", "rotated", "rotations", "stepped", "visible"]
 
 _kept: Final[Any] = jax.lax.optimization_barrier  # without types in jax
@@ -47,7 +49,7 @@ def product(x: Array, weights: Array) -> Array:
     inputs, outputs = weights.shape
     rows, weights = x.reshape(math.prod(x.shape[:-1]), inputs), weights.astype(x.dtype)
     turned = outputs < inputs and jax.default_backend() == "cpu"
-    found: Array = rows @ (_kept(weights.T).T if turned else weights)
+    found: Array = matmul(rows, _kept(weights.T).T if turned else weights)
     return found.reshape(*x.shape[:-1], outputs)
 
 
@@ -77,9 +79,9 @@ def visible(live: Array, before: Array | None = None) -> Array:
 def attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
     """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, H, d]` where `visible[B, T, S]`."""
     wide = jnp.promote_types(query.dtype, jnp.float32)
-    scores = jnp.einsum("bthd,bshd->bhts", query, keys).astype(wide) / jnp.sqrt(jnp.asarray(query.shape[-1], wide))
+    scores = einsum("bthd,bshd->bhts", query, keys).astype(wide) / jnp.sqrt(jnp.asarray(query.shape[-1], wide))
     scores = jnp.where(visible[:, None], scores, -1e30)
-    return jnp.einsum("bhts,bshd->bthd", jax.nn.softmax(scores, -1).astype(query.dtype), values)
+    return einsum("bhts,bshd->bthd", jax.nn.softmax(scores, -1).astype(query.dtype), values)
 
 
 def stepped(query: Array, keys: Array, values: Array, live: Array, before: tuple[Array, Array, Array]) -> Array:
@@ -93,11 +95,11 @@ def stepped(query: Array, keys: Array, values: Array, live: Array, before: tuple
     groups, slots, heads, size = first_keys.shape
     grouped = query.reshape(groups, -1, heads, size)
     shown = jnp.broadcast_to(first_live[:, None], (groups, grouped.shape[1], slots)).reshape(-1, slots)
-    first = jnp.einsum("gnhd,gphd->gnhp", grouped, first_keys).reshape(-1, heads, slots)
+    first = einsum("gnhd,gphd->gnhp", grouped, first_keys).reshape(-1, heads, slots)
     scores = jnp.concatenate([first, jnp.sum(query[:, 0, :, :, None] * keys, 2)], 2).astype(wide)
     seen = jnp.concatenate([shown, live], 1)[:, None]
     scores = jnp.where(seen, scores / jnp.sqrt(jnp.asarray(size, wide)), -1e30)
     shares = jax.nn.softmax(scores, 2).astype(query.dtype)
     first = shares[:, :, :slots].reshape(groups, -1, heads, slots)
-    mixed = jnp.einsum("gnhp,gphd->gnhd", first, first_values).reshape(query.shape)
+    mixed = einsum("gnhp,gphd->gnhd", first, first_values).reshape(query.shape)
     return mixed + jnp.sum(shares[:, :, slots:, None] * values, 2)[:, None]

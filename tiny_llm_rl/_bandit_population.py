@@ -13,6 +13,7 @@ from jax import Array
 
 from pmdtheory import fast
 from tiny_llm_rl._bandit_world import World, by_level, from_level
+from tiny_llm_rl._products import matmul
 from tiny_llm_rl.algorithm import ALGORITHMS
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _stale(name: str, current: Array, sampler: Array, reward: Array, tau: Array,
     anchor = sampler if config.anchor == "sampler" else current
     counted = sampler if config.correction == "none" else current
     if name in ("mean", "mean-group"):
-        baseline = (jnp.exp(sampler) @ reward) / tau  # of the sampler, whatever the weights: they are not in it
+        baseline = matmul(jnp.exp(sampler), reward) / tau  # of the sampler, whatever the weights: they are not in it
         if name == "mean-group":
             tau = tau * (config.rollouts / (config.rollouts - 1))
             baseline = baseline * ((config.rollouts - 1) / config.rollouts)

@@ -14,6 +14,7 @@ from jax import Array
 from tiny_llm_rl._bandit_population import aim
 from tiny_llm_rl._bandit_sampling import draw
 from tiny_llm_rl._bandit_world import World
+from tiny_llm_rl._products import matmul
 from tiny_llm_rl.algorithm import advantages, loss
 from tiny_llm_rl.correction import importance_weights
 from tiny_llm_rl.selection import informative, select
@@ -73,7 +74,7 @@ def look(world: World, logits: Array) -> dict[str, Array]:
     law = jnp.exp(log_policy)
     best = jax.nn.log_softmax(log_policy[..., -world.successes :])
     return {
-        "reward": (law @ jnp.asarray(world.reward, law.dtype)).mean(),
+        "reward": matmul(law, jnp.asarray(world.reward, law.dtype)).mean(),
         "success": law[..., -world.successes :].sum(-1).mean(),
         "entropy": _entropy(log_policy).mean(),
         "diversity": jnp.exp(_entropy(best)).mean(),
@@ -178,8 +179,8 @@ def batch_step(
         "kl": jnp.sum(law * (new - current), -1).mean(),
         "reverse_kl": jnp.sum(old_law * (current - new), -1).mean(),
         "distance": (0.5 * jnp.abs(law - jnp.exp(target)).sum(-1)).mean(),
-        "realised": ((law - old_law) @ reward).mean(),
-        "predicted": ((jnp.exp(target) - old_law) @ reward).mean(),
+        "realised": matmul(law - old_law, reward).mean(),
+        "predicted": matmul(jnp.exp(target) - old_law, reward).mean(),
         "without_signal": idle,
         "log_ratio": spread,
     }

@@ -22,6 +22,7 @@ from jax.typing import ArrayLike
 
 from tiny_llm_rl._attention import attended, behind, normed, product, rotated, rotations, stepped, visible
 from tiny_llm_rl._checks import choice, whole
+from tiny_llm_rl._products import matmul
 
 __all__ = ["Cache", "ModelConfig", "Transformer", "laws_of", "picked"]
 
@@ -167,7 +168,7 @@ class Transformer(eqx.Module):
         """The normed stream `[B, T, D]`; `attend` is given a layer's number, queries, keys and values."""
         config, compute = self.config, jnp.dtype(self.config.compute)
         heads = (*tokens.shape, config.heads, config.width // config.heads)
-        x = jax.nn.one_hot(tokens, config.vocabulary, dtype=compute) @ self.embedding.astype(compute)
+        x = matmul(jax.nn.one_hot(tokens, config.vocabulary, dtype=compute), self.embedding.astype(compute))
         for i, layer in enumerate(self.layers):
             parts = product(normed(x, layer.norms[0]), layer.query_key_value)
             query, key, value = (part.reshape(heads) for part in jnp.split(parts, 3, -1))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from tiny_llm_rl._products import einsum
 from tiny_llm_rl.smollm.config import LlamaConfig
 
 __all__ = ["Adapter", "Layers", "attended", "frequencies", "normed", "opened"]
@@ -63,6 +64,6 @@ def attended(query: Array, keys: Array, values: Array, visible: Array) -> Array:
     """Softmax attention: `query[B, T, H, d]` on `keys, values[B, S, K, d]` where `visible[B, T, S]`; `[B, T, H d]`."""
     rows, steps, heads, size = query.shape
     grouped = query.reshape(rows, steps, keys.shape[2], -1, size)
-    scores = jnp.einsum("btkgd,bskd->bkgts", grouped, keys, preferred_element_type=jnp.float32) * size**-0.5
+    scores = einsum("btkgd,bskd->bkgts", grouped, keys, preferred_element_type=jnp.float32) * size**-0.5
     shares = jax.nn.softmax(jnp.where(visible[:, None, None], scores, -1e30), -1).astype(query.dtype)
-    return jnp.einsum("bkgts,bskd->btkgd", shares, values).reshape(rows, steps, heads * size)
+    return einsum("bkgts,bskd->btkgd", shares, values).reshape(rows, steps, heads * size)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from tiny_llm_rl._checks import choice, shown, whole
+from tiny_llm_rl._products import einsum
 from tiny_llm_rl.smollm.model import Adapter, Layers, Llama, opened
 
 __all__ = ["TARGETS", "adapted", "merged", "trained"]
@@ -85,7 +86,7 @@ def merged(model: Llama, *, dtype: str = "float32") -> Llama:
     plain: Llama = jax.tree.map(lambda leaf: opened(leaf, jnp.dtype("float32")), model)
     weights = dict(plain.layers.weights)
     for name, adapter in layers.adapters.items():
-        product = jnp.einsum("lor,lri->loi", adapter.outer, adapter.inner)
+        product = einsum("lor,lri->loi", adapter.outer, adapter.inner)
         weights[name] = weights[name] + product * (model.config.alpha / adapter.inner.shape[-2])
     whole_model = Llama(
         replace(model.config, dtype=dtype),

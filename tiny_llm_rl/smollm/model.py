@@ -18,6 +18,7 @@ from jax import Array
 from jax.typing import ArrayLike
 
 from tiny_llm_rl._attention import behind, rotated, visible
+from tiny_llm_rl._products import einsum
 from tiny_llm_rl.model import Cache
 from tiny_llm_rl.smollm._layers import Adapter, Layers, attended, frequencies, normed, opened
 from tiny_llm_rl.smollm._turns import chosen_in_turn, in_turn
@@ -72,13 +73,13 @@ class Llama(eqx.Module):
 
     def _linear(self, x: Array, name: str, layer: Layers) -> Array:
         """A projection with its bias and its adapter, where it has them."""
-        out = jnp.einsum("...i,oi->...o", x, opened(layer.weights[name], x.dtype))
+        out = einsum("...i,oi->...o", x, opened(layer.weights[name], x.dtype))
         if name in layer.biases:
             out = out + opened(layer.biases[name], x.dtype)
         if name in layer.adapters:
             adapter = layer.adapters[name]
-            low = jnp.einsum("...i,ri->...r", x, adapter.inner.astype(x.dtype))
-            added = jnp.einsum("...r,or->...o", low, adapter.outer.astype(x.dtype))
+            low = einsum("...i,ri->...r", x, adapter.inner.astype(x.dtype))
+            added = einsum("...r,or->...o", low, adapter.outer.astype(x.dtype))
             out = out + added * (self.config.alpha / adapter.inner.shape[-2])
         return out
 
@@ -127,7 +128,7 @@ class Llama(eqx.Module):
     def _logits(self, stream: Array) -> Array:
         """`[..., V]` in float32."""
         head = opened(self.embedding if self.head is None else self.head, stream.dtype)
-        return jnp.einsum("...d,vd->...v", stream, head, preferred_element_type=jnp.float32)
+        return einsum("...d,vd->...v", stream, head, preferred_element_type=jnp.float32)
 
     def logits(self, tokens: Array, positions: Array, live: Array) -> Array:
         """Next-token logits `[B, T, V]` after each token, float32.
