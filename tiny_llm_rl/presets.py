@@ -163,7 +163,7 @@ _PRESETS = (
     Preset(
         "cpu-full",
         "six algorithms at the settings that cpu-tune chose for each, and PMD-part at a small tau",
-        10,
+        20,
         (*chosen(FULL, TUNING, TUNED), *arms(FULL, PART)),
         ("learning_rate",),
     ),
