@@ -101,7 +101,8 @@ def _add(left: Any, right: Any) -> Any:
 def totals(*terms: Array) -> Arrays:
     """Sums `[N]` of several arrays `[A, N]` over their first axis, in one pass that fuses with what makes them."""
     whole = terms[0].shape[0] // _LANES * _LANES if terms else 0
-    # an accelerator's compiler makes partial sums itself; slices would keep it from fusing them with the terms
+    # an accelerator's compiler makes partial sums itself; slices would keep it from fusing them with the terms. Where
+    # arrays of a machine with one are put on its processor all the same, float32 loses a digit or two here.
     if whole < 4 * _LANES or jax.default_backend() != "cpu":
         return _reduced(terms)
     # partial sums keep float32's digits over a million terms

@@ -88,7 +88,7 @@ def stepped(query: Array, keys: Array, values: Array, live: Array, before: tuple
     """The same for one token a row: `query[B, 1, H, d]` on its own slots, `live[B, S]`, and on `before[G, P, H, d]`.
 
     Own slots are `keys[B, H, d, S]` and `values[B, H, S, d]`: a sum over them as they lie, along what neither has last,
-    takes half the time of a product or of a sum along the last axis. A group's slots are read once.
+    takes a CPU half the time of a product or of a sum along the last axis. A group's slots are read once.
     """
     wide = jnp.promote_types(query.dtype, jnp.float32)
     first_keys, first_values, first_live = before

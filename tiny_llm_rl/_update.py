@@ -167,7 +167,7 @@ def sequence_log_probs(model: Transformer, text: tuple[Array, Array, Array, Arra
 
 @eqx.filter_jit
 def all_finite(model: Transformer) -> Array:
-    """Whether no weight of the model is infinite or NaN.
+    """Whether no number of the model is infinite or NaN; frozen weights, kept as bits, are as they were.
 
     >>> bool(all_finite({"weight": jnp.array([1.0, jnp.nan])}))
     False

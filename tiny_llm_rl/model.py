@@ -94,8 +94,9 @@ class ModelConfig:
 class Cache(NamedTuple):
     """Keys and values of each layer, and which slots count, `[B, S]`; and what stands before them.
 
-    They are `[B, S, H, D/H]`, and with a cache before them `[B, H, D/H, S]` and `[B, H, S, D/H]`, as a step wants them.
-    The cache before has G rows, each of which is seen by B / G rows next to each other; its slots are numbered first.
+    Of `prefix` they are `[B, S, H, D/H]`; of `prefill` and `step`, which read them a token at a time, keys are
+    `[B, H, D/H, S]` and values `[B, H, S, D/H]`, and what stands before them is the prompts, as of `prefix`. The cache
+    before has G rows, each of which is seen by B / G rows next to each other; its slots are numbered first.
     """
 
     keys: tuple[Array, ...]
@@ -247,7 +248,7 @@ class Transformer(eqx.Module):
     def prefill(
         self, tokens: Array, positions: Array, live: Array, slots: int, last: Array, copies: int = 1
     ) -> tuple[Array, Cache]:
-        """Logits `[B, V]` after the prompts, B = G copies, and a cache of `slots` slots a row that begins with them.
+        """Logits `[B, V]` after the prompts, B = G copies, and a cache with room for S - P tokens a row behind them.
 
         Args:
             tokens: `[G, P]` integers.
@@ -261,8 +262,8 @@ class Transformer(eqx.Module):
         logits = self._logits(jnp.take_along_axis(stream, last[:, None, None], 1)[:, 0])
         rows, spare, (heads, size) = tokens.shape[0] * copies, slots - tokens.shape[1], before.keys[0].shape[2:]
         keys, values = (
-            tuple(jnp.zeros((rows, heads, *last), stream.dtype) for _ in self.layers)
-            for last in ((size, spare), (spare, size))
+            tuple(jnp.zeros((rows, heads, *axes), stream.dtype) for _ in self.layers)
+            for axes in ((size, spare), (spare, size))
         )
         return jnp.repeat(logits, copies, 0), Cache(keys, values, jnp.zeros((rows, spare), bool), before)
 

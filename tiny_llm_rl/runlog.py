@@ -10,14 +10,14 @@ import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from tiny_llm_rl._checks import shown
 from tiny_llm_rl.checkpoint import write_atomically
 
-__all__ = ["SCHEMA", "RunDirectory", "plain", "read_config"]
+__all__ = ["SCHEMA", "RunDirectory", "plain", "read_config", "with_defaults"]
 
 SCHEMA: Final = 1
 
@@ -39,6 +39,22 @@ def plain(value: Any) -> Any:
             return None
         return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
     return value
+
+
+def with_defaults(stored: dict[str, Any], config: Any) -> dict[str, Any]:
+    """A stored config with the defaults of options that a later version has added to the dataclass of `config`.
+
+    >>> from tiny_llm_rl.config import TrainConfig
+    >>> with_defaults({"tau": 0.1}, TrainConfig())["measure_every"]
+    1
+    """
+    found: dict[str, Any] = {}
+    for field in fields(config) if is_dataclass(config) else ():
+        if field.default is not MISSING:
+            found[field.name] = plain(field.default)
+        elif field.default_factory is not MISSING:
+            found[field.name] = plain(field.default_factory())
+    return {**found, **stored}
 
 
 def _dumped(value: Any, **layout: Any) -> bytes:
@@ -71,7 +87,8 @@ class RunDirectory:
 
     Args:
         path: made if it is not there.
-        config: a dataclass or dict; the directory belongs to it.
+        config: a dataclass or dict; the directory belongs to it. Options that a dataclass got after the run was begun
+            must have their defaults.
         kind: of run, for instance "bandit".
         resume: go on in a directory that holds a run of the same config.
 
@@ -102,7 +119,7 @@ class RunDirectory:
             raise ValueError(f"{path} is a file; give a directory for the run")
         if stored.exists():
             old_kind, before = read_config(path)
-            now = head["config"]
+            before, now = with_defaults(before, config), head["config"]
             odd = [name for name in {**before, **now} if before.get(name) != now.get(name)]
             if old_kind != kind or odd:
                 field, old, new = (

@@ -15,7 +15,7 @@ from pmdtheory._executors import Executor, Local
 from tiny_llm_rl._checks import shown, whole
 from tiny_llm_rl._grid import Config, Grid, config_of
 from tiny_llm_rl.checkpoint import write_atomically
-from tiny_llm_rl.runlog import plain
+from tiny_llm_rl.runlog import plain, with_defaults
 
 __all__ = [
     "FUNCTION",
@@ -85,6 +85,7 @@ def _owned(grid: Grid, out: Path) -> None:
     path = out / "sweep.json"
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
+        before["base"] = with_defaults(before["base"], grid.base)
         for name in ("schema", "kind", "base"):
             if before[name] != now[name]:
                 raise ValueError(

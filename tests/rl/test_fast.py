@@ -251,17 +251,16 @@ def test_many_actions_from_a_sample(monkeypatch):
 
 def test_accelerators_fuse_sums_with_what_they_add(monkeypatch):
     """No slice between the actions and a sum over them: XLA would write the sliced terms out, a pass each."""
-    from pmdtheory._fast_sums import swept
+    from pmdtheory._fast_sums import swept, totals
 
-    def sliced(backend):
+    def sliced(backend, sums):
         monkeypatch.setattr(jax, "default_backend", lambda: backend)
-        terms = lambda x: ((x, x * x), (x,), ())  # noqa: E731
         # a function of its own each time, since traces are kept
-        text = str(jax.make_jaxpr(lambda x: swept(terms, x).sums)(jnp.zeros((MANY + 1, 1))))
-        return "slice" in text
+        return "slice" in str(jax.make_jaxpr(lambda x: sums(x))(jnp.zeros((MANY + 1, 1))))
 
-    assert not sliced("gpu")
-    assert sliced("cpu")  # a processor sums in blocks
+    for sums in (lambda x: totals(x, x * x), lambda x: swept(lambda r: ((r, r * r), (r,), ()), x).sums):
+        assert not sliced("gpu", sums)
+        assert sliced("cpu", sums)  # a processor sums in blocks
 
 
 def test_derivatives_with_many_actions():

@@ -101,6 +101,16 @@ def test_a_field_that_is_new_or_gone_makes_another_config(tmp_path):
     refused(ValueError, lambda: RunDirectory(tmp_path / "more", few, kind="test", resume=True), "clip", "0.2 there")
 
 
+def test_an_option_that_came_later_has_its_default(run):
+    """A run begun before an option existed goes on, unless the option is used."""
+    stored = json.loads((run.path / "config.json").read_text())
+    del stored["config"]["inner"], stored["config"]["tau"]
+    (run.path / "config.json").write_text(json.dumps(stored))
+    assert opened(run.path, resume=True).records() == run.records()
+    refused(ValueError, lambda: opened(run.path, Config(tau=0.2), resume=True), "tau is 0.1 there, 0.2 here")
+    refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner", "1.0")
+
+
 def test_records_are_brought_to_the_disk(run, monkeypatch):
     synced = []
     monkeypatch.setattr("os.fsync", synced.append)

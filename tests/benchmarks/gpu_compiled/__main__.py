@@ -26,7 +26,8 @@ def main() -> None:
 
     found = {}
     for name, program in programs():
-        done = compiled(program.function, program.arguments, program.donated)
+        with jax.enable_x64(program.x64):
+            done = compiled(program.function, program.arguments, program.donated)
         memory, moved = done.memory_analysis(), traffic(done.as_text())
         needed = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
         record = {

@@ -1,4 +1,4 @@
-"""The programs, as functions of shapes: those that `make gpu` and `make gpu-smollm` time."""
+"""The programs, as functions of shapes: what `make gpu` times, and the update whose memory docs/smollm.md gives."""
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ class Program(NamedTuple):
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     donated: tuple[int, ...] = ()
+    x64: bool = True  # as in `make gpu`
     wanted: dict[str, Any] = {}  # noqa: RUF012  read only
 
 
@@ -78,8 +79,9 @@ def smollm2() -> Iterator[tuple[str, Program]]:
     """An update of SmolLM2-135M on 128 prompts, 8 responses each, 128 tokens, in one minibatch."""
     assert (OPTIONS.compute, OPTIONS.remat) == (smollm.SMOLLM2.compute, smollm.SMOLLM2.remat)
     for rows in (0, 16):
-        function, arguments = smollm.traced(rows)
-        yield f"SmolLM2, update, --rows {rows}", Program(function, tuple(arguments), donated=(2, 3))
+        with jax.enable_x64(False):
+            function, arguments = smollm.traced(rows)
+        yield f"SmolLM2, update, --rows {rows}", Program(function, tuple(arguments), donated=(2, 3), x64=False)
 
 
 def programs() -> Iterator[tuple[str, Program]]:

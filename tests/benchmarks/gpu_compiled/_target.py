@@ -40,7 +40,6 @@ def compiler() -> Callable[..., Any]:
     from jax._src import xla_bridge
     from jax.experimental import topologies
 
-    jax.config.update("jax_enable_x64", True)  # as `make gpu` does
     known = xla_bridge.canonicalize_platform
 
     def canonical(platform: str) -> str:

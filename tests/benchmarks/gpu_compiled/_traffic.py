@@ -1,13 +1,16 @@
 """Kernels of a compiled program, and the bytes they read and write, from XLA's text.
 
-Every instruction that runs on the device counts as one kernel, which reads its operands and writes its results whole;
-what a kernel slices out of an operand is counted as all of it, and what it writes into one in place as the piece it is.
-A loop whose number of turns the compiler knows counts so many times; the others are listed by themselves.
+Every instruction that runs on the device counts as one kernel, which reads its operands and writes its results once. Of
+an operand that it only slices, the slices count; of an array that it writes into in place, the piece; the workspace of
+a library's product does not. Caches are left out: what a kernel finds in one counts too. A loop whose number of turns
+the compiler knows counts so many times; the others are listed by themselves.
 """
 
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _BITS = {
     "pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "f8e4m3fn": 8, "f8e5m2": 8, "s16": 16, "u16": 16, "f16": 16,
@@ -16,8 +19,9 @@ _BITS = {
 _ARRAY = re.compile(rf"\b({'|'.join(_BITS)})\[([\d,]*)\]")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{$")
 _LINE = re.compile(r"^\s+(?:ROOT )?%([\w.\-]+) = (.*?) ([\w\-]+)\((.*)$")
-_PLACED = re.compile(r" = (\S+) dynamic-update-slice\(%([\w.\-]+), %([\w.\-]+)")
 _TURNS = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_SLICES = {"slice", "dynamic-slice", "gather"}
+_BRANCHES = {"conditional", "async-start", "async-done"}
 _FREE = {"parameter", "constant", "get-tuple-element", "tuple", "bitcast", "after-all", "partition-id"}
 
 
@@ -66,38 +70,88 @@ def traffic(text: str) -> Traffic:
     return _of(entry, bodies)
 
 
+class _Line(NamedTuple):
+    """An instruction: the name of its result, its shape, what it is, its operands, and what else its line says."""
+
+    name: str
+    shape: str
+    kind: str
+    operands: list[str]
+    rest: str
+
+
+def _lines(body: list[str]) -> Iterator[_Line]:
+    for line in body:
+        if found := _LINE.match(line):
+            name, shape, kind, rest = found.groups()
+            inside = rest.partition(")")[0]
+            operands = [inside] if kind == "parameter" else re.findall(r"%([\w.\-]+)", inside)
+            yield _Line(name, shape, kind, operands, rest)
+
+
 def _of(name: str, bodies: dict[str, list[str]]) -> Traffic:
     shapes: dict[str, int] = {}
     kernels, moved = 0, 0
     loops: list[Traffic] = []
-    for line in bodies[name]:
-        if not (found := _LINE.match(line)):
-            continue
-        result, shape, kind, rest = found.groups()
-        shapes[result] = size(shape)
-        if kind == "while":
-            body = re.search(r"body=%?([\w.\-]+)", rest)
-            assert body is not None, line
-            inner = _of(body[1], bodies)
-            if known := _TURNS.search(rest):
-                kernels, moved = kernels + int(known[1]) * inner.kernels, moved + int(known[1]) * inner.bytes
-                loops += inner.loops
-            else:
+    for line in _lines(bodies[name]):
+        shapes[line.name] = size(line.shape)
+        if line.kind in _BRANCHES:
+            raise ValueError(
+                f"text must hold no branches, got {line.kind!r} in {line.name}; teach this function to read it"
+            )
+        if line.kind in ("while", "call"):
+            inner = _of(_named("body" if line.kind == "while" else "to_apply", line), bodies)
+            known = re.search(_TURNS, line.rest)
+            if line.kind == "while" and known is None:
                 loops.append(inner)
-        elif kind not in _FREE:
-            operands = re.findall(r"%([\w.\-]+)", rest.partition(")")[0])
-            called = re.search(r"calls=%?([\w.\-]+)", rest)
+                continue
+            turns = int(known[1]) if known else 1
+            kernels, moved, loops = kernels + turns * inner.kernels, moved + turns * inner.bytes, [*loops, *inner.loops]
+        elif line.kind not in _FREE:
             kernels += 1
-            moved += shapes[result] + sum(shapes.get(operand, 0) for operand in operands)
-            moved -= _untouched(bodies[called[1]] if called else [line])
+            body = list(_lines(bodies[_named("calls", line)])) if line.kind == "fusion" else _alone(line, shapes)
+            reads, kept = _reads(body)
+            moved += sum(reads.get(k, shapes.get(operand, 0)) for k, operand in enumerate(line.operands))
+            moved += shapes[line.name] - kept
+            if 'custom_call_target="__cublas' in line.rest:  # a product and its workspace
+                moved -= sum(size(part) for part in re.findall(r"s8\[\d+\]", line.shape))
     return Traffic(kernels, moved, tuple(loops))
 
 
-def _untouched(lines: list[str]) -> int:
-    """Bytes of arrays, read and written, that updates in place leave alone."""
-    shapes = {found[1]: size(found[2]) for line in lines if (found := _LINE.match(line))}
-    found = 0
-    for line in lines:
-        if placed := _PLACED.search(line):
-            found += 2 * max(0, size(placed[1]) - shapes.get(placed[3], 0))
-    return found
+def _named(role: str, line: _Line) -> str:
+    found = re.search(rf"\b{role}=%?([\w.\-]+)", line.rest)
+    assert found is not None, line
+    return found[1]
+
+
+def _alone(line: _Line, shapes: dict[str, int]) -> list[_Line]:
+    """An instruction outside a fusion, as the body of one whose operands are bytes."""
+    given = [
+        _Line(operand, f"u8[{shapes.get(operand, 0)}]", "parameter", [str(k)], "")
+        for k, operand in enumerate(line.operands)
+    ]
+    return [*given, line]
+
+
+def _reads(body: list[_Line]) -> tuple[dict[int, int], int]:
+    """Bytes read of the operands of a kernel, where that is not all of them; and bytes of results that are kept."""
+    place, whole = {}, set()  # of what is an operand, looked at in another shape or not; and those that are read whole
+    shapes = {line.name: size(line.shape) for line in body}
+    pieces: dict[int, int] = {}
+    kept = 0
+    for line in body:
+        if line.kind == "parameter":
+            place[line.name] = int(line.operands[0])
+        elif line.kind == "bitcast" and line.operands[0] in place:
+            place[line.name] = place[line.operands[0]]
+        else:
+            first, others = line.operands[:1], line.operands[1:]
+            if first and first[0] in place and line.kind in _SLICES:
+                pieces[place[first[0]]] = pieces.get(place[first[0]], 0) + shapes[line.name]
+            elif first and first[0] in place and line.kind == "dynamic-update-slice":
+                pieces.setdefault(place[first[0]], 0)
+                kept += shapes[line.name] - shapes.get(others[0], 0)
+            else:
+                others = line.operands
+            whole |= {place[operand] for operand in others if operand in place}
+    return {k: read for k, read in pieces.items() if k not in whole}, kept

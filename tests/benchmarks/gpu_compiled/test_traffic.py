@@ -23,6 +23,14 @@ TEXT = """HloModule program
   ROOT %placed = f32[4,8]{1,0} dynamic-update-slice(%c, %p, %zero, %zero)
 }
 
+%fused_cut (stack: f32[9,8], k: s32[]) -> f32[8] {
+  %stack = f32[9,8]{1,0} parameter(0)
+  %k = s32[] parameter(1)
+  %flat = f32[72]{0} bitcast(%stack)
+  %cut = f32[8]{0} dynamic-slice(%flat, %k), dynamic_slice_sizes={8}
+  ROOT %twice = f32[8]{0} add(%cut, %cut)
+}
+
 %search (state: (f32[8])) -> (f32[8]) {
   %state = (f32[8]{0}) parameter(0)
   %x = f32[8]{0} get-tuple-element(%state), index=0
@@ -43,15 +51,35 @@ ENTRY %main (v: f32[8], cache: f32[4,8], row: f32[1,8]) -> f32[] {
   %start = (f32[8]{0}) tuple(%v)
   %found = (f32[8]{0}) while(%start), condition=%more, body=%search
   %ten = (f32[8]{0}) while(%start), condition=%more, body=%search, backend_config={"known_trip_count":{"n":"10"}}
+  %step = s32[] constant(1)
+  %layers = f32[9,8]{1,0} parameter(3)
+  %layer = f32[8]{0} fusion(%layers, %step), kind=kLoop, calls=%fused_cut
+  %times = (f32[4]{0}, s8[1000]{0}) custom-call(%v, %layer), custom_call_target="__cublas$lt$matmul"
   ROOT %out = f32[] fusion(%v, %v), kind=kInput, calls=%fused_sum
 }
 """
 
 
 def test_a_program_by_hand():
-    """A row of 32 bytes is read and written, in place; ten negations of 32 bytes; a sum of two arrays to a number."""
-    once = 2 * 32 + 32 + 10 * 64 + 2 * 32 + 4
-    assert traffic(TEXT) == Traffic(kernels=12, bytes=once, loops=(Traffic(kernels=1, bytes=64, loops=()),))
+    """What each kernel reads and writes: arrays of 32 bytes, rows of them, a number of 4 bytes."""
+    placed = 32 + 32  # a row is read, and written in place
+    negated = 10 * (32 + 32)
+    cut = 32 + 4 + 32  # one of nine layers, and its number
+    product = 2 * 32 + 16  # without the workspace
+    total = 2 * 32 + 4
+    once = placed + negated + cut + product + total
+    assert traffic(TEXT) == Traffic(kernels=14, bytes=once, loops=(Traffic(kernels=1, bytes=64, loops=()),))
+
+
+def test_an_operand_that_is_sliced_and_read_counts_whole():
+    text = TEXT.replace("ROOT %twice = f32[8]{0} add(%cut, %cut)", "ROOT %twice = f32[8]{0} reduce(%stack, %cut)")
+    assert traffic(text).bytes == traffic(TEXT).bytes + 9 * 32 - 32
+
+
+def test_branches_are_refused():
+    text = TEXT.replace("negate(%x)", "conditional(%x, %x, %x)")
+    with pytest.raises(ValueError, match="'conditional'"):
+        traffic(text)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """The comparison itself: medians, ratios, the slowest part, and a child that dies is not taken for a slow one."""
 
 import json
+import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,18 @@ def test_ratios_are_of_medians():
     assert found["trl"]["phases"] == {"generation": 1.5, "loss": 3.0}
     assert found["tiny_llm_rl"]["groups"]["tokens_a_second"] == pytest.approx(50.0)
     assert found["tiny_llm_rl"]["groups"]["spread"] == [1.0, 50.0]
+
+
+def test_the_page_says_what_was_measured():
+    """The table of docs/results.md, ratios of CPU time, from the stored record."""
+    root = Path(program.__file__).parents[3]
+    stored = json.loads((root / "tests/benchmarks/results/trl.json").read_text())
+    table = (root / "docs/results.md").read_text().partition("side by side with TRL")[2]
+    sides = ("responses, not measured", "responses, measured", "groups, not measured", "groups, measured")
+    for case in stored["cases"]:
+        row = re.search(rf"^\| {case['prompts']} × 8, {case['minibatches']}\b.*$", table, re.MULTILINE)[0]
+        numbers = [float(number) for number in re.findall(r"\| ([\d.]+) (?=\|)", row)]
+        assert numbers == [round(case["cpu_ratio"][side], 1) for side in sides]
 
 
 def test_a_child_answers_line_by_line(tmp_path, monkeypatch):
