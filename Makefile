@@ -40,7 +40,7 @@ help:
 	@echo 'bench            benchmarks, into .benchmarks/'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'gpu-smollm       training of SmolLM2 on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
-	@echo 'gpu-compiled     what both make of an H100 without one: memory and bytes, in a .venv-cuda of its own'
+	@echo 'gpu-compiled     their programs compiled for an H100 without one: memory and bytes, in a .venv-cuda of its own'
 	@echo 'bench-trl        a step of tiny_llm_rl against one of TRL, into tests/benchmarks/results/'
 	@echo 'notebooks        run the notebooks'
 	@echo 'lock             write requirements.lock from pyproject.toml (LOCK_FLAGS=--upgrade for newer versions)'
@@ -175,7 +175,7 @@ gpu-smollm:
 	$(PYTHON) -m tests.benchmarks.gpu_smollm --out "$(or $(OUT),tests/benchmarks/results)" \
 		$(if $(PART),--part $(PART)) $(if $(SIZE),--size $(SIZE)) $(if $(MODEL),--model "$(MODEL)")
 
-# Both, compiled for an H100 on a machine without one: memory and bytes of every program. CUDA's compilers take 5 GB.
+# Programs of both, compiled for an H100 on a machine without one: their memory and bytes. CUDA's compilers take 5 GB.
 CUDA_PINS := tests/benchmarks/gpu_compiled/pins.txt
 CUDA := .venv-cuda/bin
 CUDA_STAMP := .venv-cuda/.cuda-$(shell cat $(CUDA_PINS) requirements.lock | $(HASH))

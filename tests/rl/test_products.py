@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from tests.jaxprs import equations
 from tiny_llm_rl._update import Batch, compiled, make_optimiser, update
 from tiny_llm_rl.bandit import NAMES, BanditConfig, make_train
 from tiny_llm_rl.config import TrainConfig
@@ -19,24 +20,12 @@ pytestmark = pytest.mark.jax
 FULL = (jax.lax.Precision.HIGHEST,) * 2
 
 
-def products(jaxpr):
-    """Precisions of all products of a program, those in its loops and calls included."""
-    found = []
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            found.append(equation.params["precision"])
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                found += products(inner)
-    return found
-
-
-def traced(function, *arguments):
-    """Precisions of the products of a function of arrays and other things."""
+def products(function, *arguments):
+    """Precisions of all products of a function of arrays and other things."""
     arrays, rest = eqx.partition(arguments, eqx.is_array)
     run = lambda arrays: eqx.filter(function(*eqx.combine(arrays, rest)), eqx.is_array)  # noqa: E731
-    return products(jax.make_jaxpr(run)(arrays).jaxpr)
+    traced = equations(jax.make_jaxpr(run)(arrays).jaxpr)
+    return [equation.params["precision"] for equation in traced if equation.primitive.name == "dot_general"]
 
 
 def models():
@@ -55,7 +44,7 @@ PROMPTS, LENGTHS = jnp.ones((2, 3), jnp.int32), jnp.array([3, 2])
 
 @pytest.mark.parametrize("name", MODELS)
 def test_sampling(name):
-    found = traced(lambda model: sample(model, PROMPTS, LENGTHS, jax.random.key(0), slots=4, copies=2), MODELS[name])
+    found = products(lambda model: sample(model, PROMPTS, LENGTHS, jax.random.key(0), slots=4, copies=2), MODELS[name])
     assert len(found) >= 8
     assert set(found) == {FULL}
 
@@ -67,7 +56,7 @@ def test_an_update_and_its_gradient(name):
     batch = Batch(PROMPTS, LENGTHS, ones.astype(jnp.int32), ones > 0, -ones, ones[:, :, 0], ones[:, :, 0])
     state = make_optimiser(config).init(eqx.filter(model, eqx.is_inexact_array))
     given = compiled(config), batch, jax.random.key(1)
-    found = traced(update, given, model, state)
+    found = products(update, given, model, state)
     assert len(found) >= 24
     assert set(found) == {FULL}
 
@@ -75,12 +64,12 @@ def test_an_update_and_its_gradient(name):
 @pytest.mark.parametrize("algorithm", NAMES)
 def test_bandits(algorithm):
     config = BanditConfig(algorithm=algorithm, actions=100, contexts=2, groups=2, batches=1)
-    found = traced(make_train(config), jax.random.key(0))
+    found = products(make_train(config), jax.random.key(0))
     assert len(found) >= 1
     assert set(found) == {FULL}
 
 
 def test_a_product_left_to_itself_is_seen():
     """A mutant."""
-    found = traced(lambda x: jax.lax.scan(lambda c, row: (c @ c, row), x, x)[0], jnp.ones((2, 2)))
+    found = products(lambda x: jax.lax.scan(lambda c, row: (c @ c, row), x, x)[0], jnp.ones((2, 2)))
     assert found == [None]

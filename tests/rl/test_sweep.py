@@ -260,6 +260,19 @@ def test_a_sweep_that_is_stopped_goes_on(tmp_path):
     assert len(begun(tmp_path / "a")) == 1
 
 
+def test_a_sweep_begun_before_an_option_existed_can_grow(tmp_path):
+    """The option has its default there; with another value it is another sweep."""
+    grid = Grid("train", TrainConfig(), read_axes("train", ["seed=0..1"]))
+    sweep._owned(grid, tmp_path)
+    stored = json.loads((tmp_path / "sweep.json").read_text())
+    del stored["base"]["measure_every"]
+    (tmp_path / "sweep.json").write_text(json.dumps(stored))
+    other = replace(grid, base=TrainConfig(measure_every=2))
+    refused(ValueError, lambda: sweep._owned(other, tmp_path), "measure_every is 1 there, 2 here")
+    sweep._owned(grid, tmp_path)
+    assert json.loads((tmp_path / "sweep.json").read_text())["base"]["measure_every"] == 1
+
+
 def test_what_is_wrong_is_refused_in_a_line(tmp_path):
     for name in ("../x", "a/b", "..", ".", "", "claims", "jobs"):
         refused(ValueError, lambda: _cells.run_cells(tmp_path, "a:b", {name: {}}, Local()), f"cell {name!r}")  # noqa: B023

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.jaxprs import equations
 from tests.test_architecture import ROOT
 from tiny_llm_rl._update import Batch, compiled, make_optimiser, update
 from tiny_llm_rl.config import TrainConfig
@@ -46,17 +47,9 @@ def traced(rows=0, config=CONFIG):
 
 def largest(jaxpr):
     """Elements of the largest array in a program with a vocabulary's axis."""
-    found = 0
-    for equation in jaxpr.eqns:
-        for value in (*equation.invars, *equation.outvars):
-            shape = getattr(value.aval, "shape", ())
-            if SMOLLM2.vocabulary in shape:
-                found = max(found, int(np.prod(shape)))
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=lambda p: hasattr(p, "eqns")):
-            inner = getattr(inner, "jaxpr", inner)
-            if hasattr(inner, "eqns"):
-                found = max(found, largest(inner))
-    return found
+    values = (value for equation in equations(jaxpr) for value in (*equation.invars, *equation.outvars))
+    shapes = (getattr(value.aval, "shape", ()) for value in values)
+    return max((int(np.prod(shape)) for shape in shapes if SMOLLM2.vocabulary in shape), default=0)
 
 
 @pytest.mark.parametrize("rows", [0, 16])

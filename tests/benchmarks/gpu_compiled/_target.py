@@ -1,6 +1,7 @@
 """An H100 that XLA compiles for without one being there."""
 
 import os
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -19,8 +20,7 @@ device_description_str: "NVIDIA H100 80GB HBM3"
 dnn_version_info { major: 9 minor: 7 }
 runtime_version { major: 12 minor: 8 patch: 0 }
 """
-BANDWIDTH = 3.35232e12
-MEMORY = 84929347584
+BANDWIDTH, MEMORY = (int(re.search(rf"{name}: (\d+)", H100)[1]) for name in ("memory_bandwidth", "device_memory_size"))
 
 
 def compiler() -> Callable[..., Any]:

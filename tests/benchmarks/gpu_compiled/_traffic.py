@@ -54,7 +54,7 @@ def traffic(text: str) -> Traffic:
     """What the text of a compiled program says.
 
     Raises:
-        ValueError: for text without an entry.
+        ValueError: for text without an entry, or with branches.
     """
     bodies: dict[str, list[str]] = {}
     entry, name = "", ""
