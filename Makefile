@@ -21,7 +21,7 @@ HASH := (sha256sum 2>/dev/null || shasum -a 256) | cut -c1-16
 DEPENDENCIES := .venv/.dependencies-$(shell { pwd; cat requirements.lock 2>/dev/null; } | $(HASH))
 STAMP := .venv/.project-$(shell { pwd; cat requirements.lock pyproject.toml 2>/dev/null; } | $(HASH))
 
-.PHONY: help setup test test-slow test-torch test-extras test-integrations test-smollm bench-trl prove lint types bench gpu gpu-smollm gpu-compiled reproduce reproduce-quick smoke notebooks figures lock clean
+.PHONY: help setup test test-slow test-torch test-extras test-integrations test-slurm test-smollm bench-trl prove lint types bench gpu gpu-smollm gpu-compiled reproduce reproduce-quick smoke notebooks figures lock clean
 
 help:
 	@echo 'setup            build .venv from requirements.lock, when it is not current'
@@ -30,6 +30,7 @@ help:
 	@echo 'test-torch       the losses under PyTorch, in a .venv-torch of its own'
 	@echo 'test-extras      reasoning-gym, sinks and submitit, in a .venv-extras of its own'
 	@echo 'test-integrations  training in TRL and Tunix, in .venv-trl and .venv-tunix'
+	@echo 'test-slurm       sweeps, verification and training as jobs of Slurm, where there is one'
 	@echo 'prove            the proofs over boxes, and the check of their certificates'
 	@echo 'test-smollm      SmolLM2 and random models against transformers, in a .venv-smollm of its own (downloads 93 MB)'
 	@echo 'lint types       ruff; mypy'
@@ -62,10 +63,10 @@ $(STAMP): | $(DEPENDENCIES)
 
 test: $(STAMP)
 	$(BIN)/pytest -n $(WORKERS) --benchmark-disable --cov=pmdtheory --cov-branch --cov-fail-under=97 \
-		-m "not slow and not notebook and not gpu and not torch and not integrations and not extras and not smollm" $(PYTEST_FLAGS)
+		-m "not slow and not notebook and not gpu and not torch and not integrations and not extras and not slurm and not smollm" $(PYTEST_FLAGS)
 
 test-slow: $(STAMP)
-	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch and not integrations and not extras and not smollm" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
+	$(BIN)/pytest -n $(WORKERS) --benchmark-disable -m "slow and not gpu and not torch and not integrations and not extras and not slurm and not smollm" tests --ignore=tests/benchmarks $(PYTEST_FLAGS)
 
 # PyTorch is large and only the losses need it: an environment of its own, outside the lock.
 TORCH := .venv-torch/bin
@@ -96,6 +97,10 @@ $(EXTRAS_STAMP):
 
 test-extras: $(EXTRAS_STAMP)
 	$(EXTRAS)/python -m pytest tests/rl/test_extras.py tests/smollm/test_gym.py -m extras $(PYTEST_FLAGS)
+
+# Where sbatch and sacct work; tests/slurm/cluster.sh makes two nodes of a spare machine.
+test-slurm: $(EXTRAS_STAMP)
+	$(EXTRAS)/python -m pytest tests/slurm -m slurm $(PYTEST_FLAGS)
 
 # Frameworks that training is done with: an environment each, since they pin one another's dependencies. PyTorch goes in
 # first, so that the build it is asked for stays.

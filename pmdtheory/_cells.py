@@ -28,7 +28,8 @@ __all__ = ["FAILED", "LOST", "SCHEMA", "STOPPED", "claimed", "complaint", "ended
 SCHEMA: Final = 1
 STOPPED: Final = "STOPPED"  # what a cell's function returns when a signal ended it early
 FAILED: Final = "FAILED"  # the cell's function raised
-LOST: Final = "LOST"  # its worker died, as often as is allowed
+LOST: Final = "LOST"  # its worker died, or was stopped with nothing saved, as often as is allowed
+_PATIENCE: Final = 5.0  # seconds that workers have to end when every cell has, before they are asked to
 _FRUITLESS: Final = 2  # workers in a row that may end without having taken a cell, besides those of the first round
 
 
@@ -145,7 +146,9 @@ def work(folder: str, session: str, worker: str) -> int:
                 if status != STOPPED and not ended(path, name):
                     raise RuntimeError(f"{board['function']} left no summary.json in {path / name}")
             except KeyboardInterrupt:
-                status = STOPPED
+                # Nothing was saved, so that this counts like a death: what never ends in a job's time is given up.
+                _note(journal, session, worker, "interrupted")
+                return done
             except Exception as problem:
                 text = f"{type(problem).__name__}: {problem}"
                 _note(journal, session, worker, "failed", error=text, trace=traceback.format_exc())
@@ -197,6 +200,18 @@ class _Board:
         if status:
             self.found[name] = status
         return bool(status)
+
+
+def _dismissed(workers: list[Worker], pause: float) -> None:
+    """Every cell has ended, and so do workers, but for jobs that wait for a place or that a cluster knows no more of."""
+    patience = max(_PATIENCE, 20 * pause)
+    for ask in (False, True):
+        asked = time.monotonic()
+        for worker in workers if ask else ():
+            worker.stop()
+        while workers and time.monotonic() - asked < patience:
+            time.sleep(pause)
+            workers[:] = [worker for worker in workers if not worker.ended()]
 
 
 def _stopped(workers: list[Worker], pause: float) -> None:
@@ -275,7 +290,7 @@ def _supervise(
     said = ""
     for name in board.look():
         report(name, board.found[name])
-    while board.open or live:
+    while board.open:
         if stop():
             raise KeyboardInterrupt
         gone = [worker for worker in live if worker.ended()]
@@ -302,5 +317,6 @@ def _supervise(
         # Looking costs a file for each open cell. Workers that an earlier call left behind may hold the rest: look at
         # their locks less often.
         pause = max(executor.pause, 2e-4 * len(board.open))
-        if board.open or live:
+        if board.open:
             time.sleep(pause if live else 50 * executor.pause)
+    _dismissed(live, executor.pause)

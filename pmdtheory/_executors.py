@@ -7,6 +7,7 @@ submitit stores of them is its own pickle, in its own folder; nothing else here 
 import multiprocessing
 import os
 import re
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from pmdtheory._checks import shown
 
 Work = Callable[[str, str, str], int]  # takes the cells of a folder, for a session, under a name
 
-__all__ = ["EXECUTORS", "Executor", "Local", "Submitit", "Worker", "make_executor"]
+__all__ = ["EXECUTORS", "Executor", "Local", "Submitit", "Worker", "in_job", "make_executor"]
 
 EXECUTORS: Final = ("local", "submitit", "slurm")
 
@@ -99,6 +100,24 @@ class Local:
         return _Process(process)
 
 
+def in_job(work: Work, folder: str, session: str, name: str) -> int:
+    """`work` in a job of submitit, which a cluster warns by a signal when its time is up or its place is wanted.
+
+    The warning acts like Ctrl-C: the cell is saved, and the one who waits for it starts another job. (submitit itself
+    would raise an error in the cell, which would then have failed.)
+    """
+    warning = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
+    handlers = {warning: lambda *_: signal.raise_signal(signal.SIGINT), signal.SIGINT: signal.default_int_handler}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        return work(folder, session, name)
+    except KeyboardInterrupt:
+        return 0  # between two cells
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 @dataclass(frozen=True)
 class _Job:
     job: Any
@@ -133,7 +152,7 @@ class Submitit:
         try:
             executor = import_module("submitit").AutoExecutor(folder=str(folder / "jobs"), cluster=self.cluster)
             executor.update_parameters(name=name, **self.parameters)
-            return _Job(executor.submit(work, str(folder), session, name))
+            return _Job(executor.submit(in_job, work, str(folder), session, name))
         except (RuntimeError, TypeError, NameError, AssertionError, OSError) as problem:
             raise ValueError(
                 f"submitit cannot start a job on cluster {self.cluster!r} ({' '.join(str(problem).split())[:200]}); "

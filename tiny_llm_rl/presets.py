@@ -116,7 +116,7 @@ _PRESETS = (
     ),
     Preset(
         "cpu-long-tune",
-        "twelve settings for each of four algorithms, to choose those of cpu-long",
+        "sixteen settings for each of four algorithms, to choose those of cpu-long",
         1,
         tuned(replace(LONG, batches=6, evaluate_every=6, evaluation_prompts=128), LONG_TUNING),
         ("learning_rate",),

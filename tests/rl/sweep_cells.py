@@ -5,6 +5,8 @@ import os
 import signal
 import time
 
+from tiny_llm_rl._signals import held_signals
+
 
 def _end(path, **summary):
     """Leave a summary; FileExistsError where there is one, which is what a cell done twice would meet."""
@@ -66,3 +68,38 @@ def preempted(given, path):
 def failing(given, path):
     """Raises every time, and says how often it did."""
     raise ArithmeticError(f"try {_came(path)}")
+
+
+def warned(given, path):
+    """A cluster warns its job in the middle, so many times; a cell that `saves` notes that, one that does not is cut."""
+    if _came(path) <= given["warnings"]:
+        if not given["saves"]:
+            signal.raise_signal(signal.SIGUSR2)
+        with held_signals() as seen:
+            signal.raise_signal(signal.SIGUSR2)
+        return "STOPPED" if seen == [signal.SIGINT] else "FINISHED"
+    _end(path)
+    return "FINISHED"
+
+
+def patient(given, path):
+    """Waits for a signal the first time, and saves; raises where none comes for a minute."""
+    if _came(path) == 1:
+        with held_signals() as seen:
+            (path / "waiting").touch()
+            until = time.monotonic() + 60
+            while not seen and time.monotonic() < until:
+                time.sleep(0.01)
+        if not seen:
+            raise TimeoutError("no signal came")
+        return "STOPPED"
+    _end(path)
+    return "FINISHED"
+
+
+def steady(given, path):
+    """Ends after .2 s."""
+    _came(path)
+    time.sleep(0.2)
+    _end(path)
+    return "FINISHED"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from pmdtheory import _cells
-from pmdtheory._executors import make_executor
+from pmdtheory._executors import Submitit, make_executor
 from pmdtheory.cli import main
 from tests.test_architecture import ROOT
 from tests.wrong import refused
@@ -108,6 +109,27 @@ def test_64_cells_survive_a_job_of_submitit_that_is_killed(tmp_path):
     # By the other job, or by one that replaced the first: whichever came to it.
     assert len(set((tmp_path / "30" / "begun").read_text().split())) == 2
     assert len(list((tmp_path / "jobs").glob("*_submitted.pkl"))) >= 2
+
+
+def test_a_job_of_submitit_whose_time_is_up_saves_its_cell(tmp_path):
+    """What Slurm sends before a time limit, sent to a local job's process: another one goes on with the cell."""
+    jobs, warned = [], []
+
+    class Timed(Submitit):
+        def start(self, *arguments):
+            jobs.append(super().start(*arguments))
+            return jobs[-1]
+
+    def warn():
+        if not warned and (tmp_path / "a" / "waiting").exists():
+            warned.append(int((tmp_path / "a" / "begun").read_text()))
+            os.kill(warned[0], signal.SIGUSR2)
+        return False
+
+    executor = Timed("local", {"timeout_min": 10}, pause=0.1)
+    found = _cells.run_cells(tmp_path, "tests.rl.sweep_cells:patient", {"a": {}}, executor, workers=1, stop=warn)
+    assert found == {"a": "FINISHED"}
+    assert len((tmp_path / "a" / "begun").read_text().split()) == len(jobs) == 2
 
 
 def test_verification_spreads_over_jobs_of_submitit(tmp_path, capsys):

@@ -218,6 +218,52 @@ def test_a_cell_that_is_stopped_is_not_lost(tmp_path):
     assert len(begun(tmp_path / "a")) == 4
 
 
+class Jobs(Inline):
+    """The same, as a job of a cluster runs a worker."""
+
+    def start(self, work, folder, session, name):
+        return super().start(lambda *words: _executors.in_job(work, *words), folder, session, name)
+
+
+def test_a_warning_of_the_cluster_saves_the_cell_and_another_job_goes_on(tmp_path):
+    """As often as it takes, if something is saved; what is cut short every time is given up like what kills."""
+    cells = {"long": {"warnings": 4, "saves": True}, "endless": {"warnings": 9, "saves": False}}
+    before = signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGINT)
+    found = _cells.run_cells(tmp_path, f"{TOYS}:warned", cells, Jobs(), workers=1, attempts=2)
+    assert found == {"long": "FINISHED", "endless": _cells.LOST}
+    assert (len(begun(tmp_path / "long")), len(begun(tmp_path / "endless"))) == (5, 2)
+    assert (signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_a_warning_between_two_cells_ends_the_job(monkeypatch):
+    def work(*words):
+        signal.raise_signal(signal.SIGUSR1)
+        return 1
+
+    monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1")
+    assert _executors.in_job(work, "folder", "session", "name") == 0
+
+
+@pytest.mark.parametrize("obeys", [True, False], ids=["cancelled", "lost sight of"])
+def test_a_job_that_still_waits_for_its_place_holds_nothing_up(tmp_path, monkeypatch, obeys):
+    """The other worker did every cell; this one is cancelled, and not waited for for ever."""
+    monkeypatch.setattr(_cells, "_PATIENCE", 0.02)
+    stopped = []
+
+    class Queue(Inline):
+        def start(self, work, folder, session, name):
+            if name != "worker-0":
+                return super().start(work, folder, session, name)
+            return types.SimpleNamespace(
+                ended=lambda: bool(stopped and obeys), problem=lambda: "", stop=lambda: stopped.append(name)
+            )
+
+    cells = {name: {"config": {"seed": k}} for k, name in enumerate("ab")}
+    found = _cells.run_cells(tmp_path, f"{TOYS}:toy", cells, Queue(), workers=2)
+    assert found == dict.fromkeys(cells, "FINISHED")
+    assert stopped == ["worker-0"]
+
+
 def test_a_worker_that_is_stopped_takes_no_other_cell(tmp_path):
     on_board(tmp_path, "preempted", {"a": {}, "b": {}})
     assert _cells.work(str(tmp_path), "s", "w") == 0
