@@ -133,15 +133,17 @@ TUNED: Final = {
     "gspo": "gspo-0.02-0.0004",
 }
 
-# Sixteen settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third and the
-# fourth value of each dial, and the fourth rate, were added where the best of the others lay at the end of its grid, and
-# for the other algorithms so that all have as many.
+# Sixteen settings each for the long responses. GSPO's .004 is the short one's .02 scaled to the length; the third and
+# the fourth value of each dial, and the fourth rate, were added where the best of the others lay at the end of its
+# grid, and for the other algorithms so that all have as many.
 _LONG_RATES = (5e-5, 1e-4, 2e-4, 4e-4)
 LONG_TUNING: Final[dict[str, list[Row]]] = {
     "mean": _dial("mean", "PMD-mean", _regressed("pmd-mean", 0.1, 0.3, 0.03, 1.0), _LONG_RATES),
     "part": _dial("part", "PMD-part", _regressed("pmd-part", 0.3, 1.0, 3.0, 0.1), _LONG_RATES),
     "grpo": _dial("grpo", "GRPO", _clips("grpo", (0.1, 0.1), (0.2, 0.2), (0.4, 0.4), (0.8, 0.8)), _LONG_RATES),
-    "gspo": _dial("gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135), (0.06, 0.08)), _LONG_RATES),
+    "gspo": _dial(
+        "gspo", "GSPO", _clips("gspo", (0.004, 0.0054), (0.02, 0.027), (0.001, 0.00135), (0.06, 0.08)), _LONG_RATES
+    ),
 }
 
 LONG_TUNED: Final = {

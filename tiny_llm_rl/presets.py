@@ -125,7 +125,7 @@ _PRESETS = (
     Preset(
         "cpu-stability",
         "one, 8 and 64 updates a batch at the same number of rollouts and updates",
-        10,
+        20,
         crossed(GRID, (MEAN, PART, NONE, GRPO, GSPO), STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
     ),
@@ -157,7 +157,7 @@ _PRESETS = (
         "cpu-drift",
         "the learning rate at which each algorithm breaks",
         5,
-        crossed(GRID, (MEAN, MEAN3, NONE, GRPO, GSPO), rates(4e-4, 1.2e-3, 3.6e-3)),
+        crossed(GRID, (MEAN, MEAN3, PART, NONE, GRPO, GSPO), rates(1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3)),
         ("learning_rate",),
     ),
     Preset(
@@ -170,7 +170,7 @@ _PRESETS = (
     Preset(
         "cpu-long",
         "responses of 73 tokens at the settings that cpu-long-tune chose, and PMD-part at a small tau",
-        5,
+        20,
         (
             *chosen(LONG, LONG_TUNING, LONG_TUNED),
             *arms(LONG, ("part", PART[1], {**PART[2], "learning_rate": 1e-4})),

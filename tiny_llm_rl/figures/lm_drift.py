@@ -15,7 +15,7 @@ __all__ = ["FIGURE"]
 FIGURE = sweep(
     name="lm_drift",
     title="Learning rate and drift of the small language model",
-    caption=r"""Five arms after 16,384 rollouts of the small language model (8 batches of 2,048, 16 updates each) over
+    caption=r"""Six arms after 16,384 rollouts of the small language model (8 batches of 2,048, 16 updates each) over
     the learning rate of Adam. Every seed, and the mean. a: accuracy on held-out prompts; band: the base. b: KL from
     the policy that sampled a batch to the one after it. c: largest log-ratio of a response of a batch. d: entropy at
     the end. The exact step bounds the log-ratio of every response at a given $\tau$ (C1); a network under a large
@@ -23,9 +23,16 @@ FIGURE = sweep(
     before.""",
     config={
         "preset": "cpu-drift",
-        "settings": [0.0004, 0.0012, 0.0036],
-        "rows": ["mean", "mean3", "none", "grpo", "gspo"],
-        "row_titles": ["PMD-mean, $\\tau=.1$", "PMD-mean, $\\tau=.3$", "no regulariser", "GRPO", "GSPO"],
+        "settings": [0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032],
+        "rows": ["mean", "mean3", "part", "none", "grpo", "gspo"],
+        "row_titles": [
+            "PMD-mean, $\\tau=.1$",
+            "PMD-mean, $\\tau=.3$",
+            "PMD-part, $\\tau=.1$",
+            "no regulariser",
+            "GRPO",
+            "GSPO",
+        ],
     },
     curves=CURVES,
     panels=PANELS,
