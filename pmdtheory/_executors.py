@@ -104,10 +104,13 @@ def in_job(work: Work, folder: str, session: str, name: str) -> int:
     """`work` in a job of submitit, which a cluster warns by a signal when its time is up or its place is wanted.
 
     The warning acts like Ctrl-C: the cell is saved, and the one who waits for it starts another job. (submitit itself
-    would raise an error in the cell, which would then have failed.)
+    would raise an error in the cell, which would then have failed, and ignore what cancels a job until it is killed.)
     """
     warning = getattr(signal, f"SIG{os.environ.get('SUBMITIT_PREEMPT_SIGNAL', 'USR2')}")
-    handlers = {warning: lambda *_: signal.raise_signal(signal.SIGINT), signal.SIGINT: signal.default_int_handler}
+    handlers: dict[signal.Signals, Any] = {
+        **dict.fromkeys((warning, signal.SIGTERM), lambda *_: signal.raise_signal(signal.SIGINT)),
+        signal.SIGINT: signal.default_int_handler,
+    }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         return work(folder, session, name)

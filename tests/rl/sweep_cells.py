@@ -98,8 +98,8 @@ def patient(given, path):
 
 
 def steady(given, path):
-    """Ends after .2 s."""
+    """Ends after half a second."""
     _came(path)
-    time.sleep(0.2)
+    time.sleep(0.5)
     _end(path)
     return "FINISHED"

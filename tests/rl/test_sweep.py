@@ -235,9 +235,10 @@ def test_a_warning_of_the_cluster_saves_the_cell_and_another_job_goes_on(tmp_pat
     assert (signal.getsignal(signal.SIGUSR2), signal.getsignal(signal.SIGINT)) == before
 
 
-def test_a_warning_between_two_cells_ends_the_job(monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_warning_between_two_cells_ends_the_job(monkeypatch, number):
     def work(*words):
-        signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(number)
         return 1
 
     monkeypatch.setenv("SUBMITIT_PREEMPT_SIGNAL", "USR1")
