@@ -17,7 +17,7 @@ from typing import Any, Final
 from tiny_llm_rl._checks import shown
 from tiny_llm_rl.checkpoint import write_atomically
 
-__all__ = ["SCHEMA", "RunDirectory", "plain", "read_config", "with_defaults"]
+__all__ = ["SCHEMA", "RunDirectory", "difference", "plain", "read_config", "with_defaults"]
 
 SCHEMA: Final = 1
 
@@ -44,17 +44,40 @@ def plain(value: Any) -> Any:
 def with_defaults(stored: dict[str, Any], config: Any) -> dict[str, Any]:
     """A stored config with the defaults of options that a later version has added to the dataclass of `config`.
 
+    Options of dataclasses inside it too.
+
     >>> from tiny_llm_rl.config import TrainConfig
     >>> with_defaults({"tau": 0.1}, TrainConfig())["measure_every"]
     1
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Any] = dict(stored)
     for field in fields(config) if is_dataclass(config) else ():
-        if field.default is not MISSING:
+        if isinstance(found.get(field.name), dict):
+            found[field.name] = with_defaults(found[field.name], getattr(config, field.name))
+        elif field.name not in found and field.default is not MISSING:
             found[field.name] = plain(field.default)
-        elif field.default_factory is not MISSING:
+        elif field.name not in found and field.default_factory is not MISSING:
             found[field.name] = plain(field.default_factory())
-    return {**found, **stored}
+    return found
+
+
+def difference(before: Any, now: Any, name: str = "") -> str:
+    """The first field that differs, with dots before one that lies inside others; empty where none does.
+
+    Args:
+        before: a config as JSON, what a directory holds.
+        now: another.
+        name: of the field that both are values of, if any.
+
+    >>> difference({"tau": 0.1, "loss": {"clip": 1}}, {"tau": 0.1, "loss": {"clip": 2}})
+    'loss.clip is 1 there, 2 here'
+    """
+    if isinstance(before, dict) and isinstance(now, dict):
+        pairs = ((f"{name}.{key}".lstrip("."), before.get(key), now.get(key)) for key in {**before, **now})
+        return next((found for key, old, new in pairs if (found := difference(old, new, key))), "")
+    if before == now:
+        return ""
+    return f"{name} is {shown(before)} there, {shown(now)} here" if name else f"{shown(before)} there, {shown(now)} here"
 
 
 def _dumped(value: Any, **layout: Any) -> bytes:
@@ -120,13 +143,10 @@ class RunDirectory:
         if stored.exists():
             old_kind, before = read_config(path)
             before, now = with_defaults(before, config), head["config"]
-            odd = [name for name in {**before, **now} if before.get(name) != now.get(name)]
-            if old_kind != kind or odd:
-                field, old, new = (
-                    ("kind", old_kind, kind) if old_kind != kind else (odd[0], before.get(odd[0]), now.get(odd[0]))
-                )
+            odd = difference(old_kind, kind, "kind") or difference(before, now)
+            if odd:
                 raise ValueError(
-                    f"{path} holds a run of another config ({field} is {shown(old)} there, {shown(new)} here); "
+                    f"{path} holds a run of another config ({odd}); "
                     "give another directory, or the config it was started with"
                 )
             if not resume:

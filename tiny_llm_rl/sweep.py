@@ -15,7 +15,7 @@ from pmdtheory._executors import Executor, Local
 from tiny_llm_rl._checks import shown, whole
 from tiny_llm_rl._grid import Config, Grid, config_of
 from tiny_llm_rl.checkpoint import write_atomically
-from tiny_llm_rl.runlog import plain, with_defaults
+from tiny_llm_rl.runlog import difference, plain, with_defaults
 
 __all__ = [
     "FUNCTION",
@@ -71,14 +71,6 @@ def cell(given: Mapping[str, Any], path: Path) -> str:
         return train(config, directory, stop=lambda: bool(seen)).status.name  # type: ignore[arg-type]
 
 
-def _difference(before: Any, now: Any) -> str:
-    """The first field that differs, where there are fields."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        name = next(name for name in {**before, **now} if before.get(name) != now.get(name))
-        return f"{name} is {shown(before.get(name))} there, {shown(now.get(name))} here"
-    return f"{shown(before)} there, {shown(now)} here"
-
-
 def _owned(grid: Grid, out: Path) -> None:
     """The directory belongs to a base and its axes, whose values may change: a sweep can grow."""
     now = {"schema": SCHEMA, "kind": grid.kind, "base": plain(grid.base), "axes": plain(list(grid.axes))}
@@ -89,7 +81,7 @@ def _owned(grid: Grid, out: Path) -> None:
         for name in ("schema", "kind", "base"):
             if before[name] != now[name]:
                 raise ValueError(
-                    f"{out} holds a sweep of another {name} ({_difference(before[name], now[name])}); "
+                    f"{out} holds a sweep of another {name} ({difference(before[name], now[name])}); "
                     "give another directory"
                 )
         old, new = ([axis for axis, _ in each["axes"]] for each in (before, now))

@@ -89,7 +89,7 @@ def test_a_directory_belongs_to_one_config(run):
     other = Config(tau=0.2)
     for resume in (False, True):
         refused(ValueError, lambda: opened(run.path, other, resume=resume), "tau is 0.1 there, 0.2 here")  # noqa: B023
-    refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner", "1.0")
+    refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner.level is 0.5 there, 1.0")
     refused(ValueError, lambda: RunDirectory(run.path, Config(), kind="bandit", resume=True), "'test'", "'bandit'")
 
 
@@ -109,6 +109,22 @@ def test_an_option_that_came_later_has_its_default(run):
     assert opened(run.path, resume=True).records() == run.records()
     refused(ValueError, lambda: opened(run.path, Config(tau=0.2), resume=True), "tau is 0.1 there, 0.2 here")
     refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner", "1.0")
+
+
+def test_an_option_inside_another_that_came_later_has_its_default(run):
+    stored = json.loads((run.path / "config.json").read_text())
+    stored["config"]["inner"] = {}
+    (run.path / "config.json").write_text(json.dumps(stored))
+    assert opened(run.path, resume=True).records() == run.records()
+    refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner.level is 0.5 there")
+
+
+def test_the_field_that_differs_is_named_however_deep():
+    deep = {"a": {"text": "x" * 99, "b": {"c": 1}}}
+    assert runlog.difference(deep, {"a": {"text": "x" * 99, "b": {"c": 2}}}) == "a.b.c is 1 there, 2 here"
+    assert runlog.difference(deep, {"a": 3}).startswith("a is {'text'")
+    assert runlog.difference(1, 2) == "1 there, 2 here"
+    assert runlog.difference({"a": None, "b": {"c": None}}, {"b": {}}) == ""  # null is what is not there
 
 
 def test_records_are_brought_to_the_disk(run, monkeypatch):
