@@ -182,12 +182,15 @@ def _collectives(work: Work, devices: int, device: Device) -> tuple[float, float
 
 
 def _memory(work: Work, devices: int) -> float:
-    """Bytes of a device: state, its copy of before the batch, a gradient, the cache; a whole copy while sampling."""
+    """Bytes of a device: state, its copy of before the batch, a gradient, the cache.
+
+    What is sharded is whole for a while, first the weights and then, before it is summed, their gradient.
+    """
     rows = -(-work.prompts * work.rollouts // devices)
     slots = work.prompt_slots + work.response_slots
-    state = (2 * 12.0 + 4.0) * work.parameters / work.shards
-    whole_copy = work.weight_bytes * work.parameters if work.shards > 1 else 0.0
-    return state + whole_copy + 2.0 * work.layers * work.width * slots * work.cache_bytes * rows
+    state = 2 * 12.0 * work.parameters / work.shards
+    passing = (4.0 if work.shards == 1 else 8.0) * work.parameters
+    return state + passing + 2.0 * work.layers * work.width * slots * work.cache_bytes * rows
 
 
 def plan(

@@ -126,14 +126,14 @@ def commanded(folder, kind=Counted):
     return act
 
 
-def collectives(shards):
-    """Bytes that each kind of collective makes in one minibatch of the compiled update."""
+def program(shards, model):
+    """The compiled update of a model."""
     from tiny_llm_rl._update import Batch, compiled, make_optimiser, update
     from tiny_llm_rl.mesh import shard_batch, shard_model
 
     mesh = make_mesh(shards)
-    model = shard_model(mesh, base()[0])
-    state = shard_model(mesh, make_optimiser(CONFIG).init(base()[0]))
+    state = shard_model(mesh, make_optimiser(CONFIG).init(model))
+    model = shard_model(mesh, model)
     group = (CONFIG.prompts, CONFIG.rollouts)
     response = (*group, 3)
     arrays = Batch(
@@ -143,7 +143,23 @@ def collectives(shards):
     )  # fmt: skip
     given = (compiled(CONFIG), shard_batch(mesh, arrays), jax.random.key(0))
     with in_context(mesh):
-        text = update.lower(given, model, state).compile().compiled.as_text()
+        return update.lower(given, model, state).compile().compiled
+
+
+def memory(shards):
+    """Bytes of a device that the update of a model takes whose activations are small, and its parameters."""
+    model = Transformer(ModelConfig(4, 128, 2, 2), jax.random.key(0))
+    found = program(shards, model).memory_analysis()
+    return {
+        "bytes": found.argument_size_in_bytes + found.temp_size_in_bytes,
+        "parameters": sum(x.size for x in jax.tree.leaves(model)),
+    }
+
+
+def collectives(shards):
+    """Bytes that each kind of collective makes in one minibatch of the compiled update."""
+    model = base()[0]
+    text = program(shards, model).as_text()
     found = {}
     for shape, kind in re.findall(
         r"= (\(?[a-z0-9\[\],{} /*=]*?\)?) (all-reduce|all-gather|reduce-scatter)(?:-start)?\(", text
@@ -169,7 +185,8 @@ def all_meshes():
     found |= {f"llama-{name}": run(meshes[name], replace(CONFIG, batches=2), 2, pretrained) for name in ("one", "both")}
     lagging = replace(CONFIG, lag=1, anchor="current", correction="truncated", batches=3)
     found |= {f"lag-{name}": run(meshes[name], lagging, 3) for name in ("one", "both")}
-    sys.stdout.write(json.dumps({**found, "collectives": {shards: collectives(shards) for shards in (1, 8)}}))
+    more = {"collectives": {shards: collectives(shards) for shards in (1, 8)}, "memory": memory(8)}
+    sys.stdout.write(json.dumps({**found, **more}))
 
 
 class Told(Run):

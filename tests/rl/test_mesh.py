@@ -109,6 +109,9 @@ def test_every_mesh_trains_like_one_device():
     copies, shards = found["collectives"]["1"], found["collectives"]["8"]
     size = 4 * copies["parameters"]
     assert size <= copies["bytes"]["all-reduce"] < 1.1 * size
+    # The memory of its plan, without the copy of before the batch: an eighth of the state, weights and gradient whole.
+    least = (12 / 8 + 8) * found["memory"]["parameters"]
+    assert least <= found["memory"]["bytes"] < 1.6 * least
     # Sharded: weights gathered once, gradients summed, three passes of a ring in all.
     assert size <= shards["bytes"]["all-gather"] < 1.1 * size
     assert size <= shards["bytes"]["all-reduce"] < 1.1 * size

@@ -82,7 +82,7 @@ def test_twenty_devices_by_hand():
     wire = steps * (between + 3 * within) + 2 * within
     messages = (steps * (2 * 3 + 3 * 2) + 2 * 2) * 5e-6
     assert found.collectives == pytest.approx(0.75 * (wire / 0.8 + messages), rel=1e-12)
-    assert found.memory == pytest.approx(28 * n / 4 + 2 * n + cache, rel=1e-12)
+    assert found.memory == pytest.approx(24 * n / 4 + 8 * n + cache, rel=1e-12)
     assert found.tokens_per_second == pytest.approx(600 * 30 / found.seconds, rel=1e-12)
     assert found.fits
     assert not plan(replace(work, parameters=10**10), H100, (20,), reached=reached)[0].fits
