@@ -43,8 +43,9 @@ class Verify:
     """Of the random cases."""
     rigorous: bool = False
     """Also compare the updates in floating point with proven enclosures of them, on 50 cases or fewer."""
-    workers: int = 0
-    """Processes or jobs that share the cases in blocks, for very many; 0 checks them here, in one piece."""
+    workers: int | None = None
+    """Processes or jobs that share the cases in blocks; 0 checks them here, in one piece. When none is given: 0, and for
+    more than 10,000 cases on this machine as many as it has cores."""
     blocks: Path | None = None
     """Folder that keeps the blocks, so that the same call goes on where it was interrupted; slurm needs one."""
     executor: str = "local"
@@ -83,7 +84,12 @@ class Verify:
         return 0 if all(found.ok for found in reports) and all(row.holds for row in accuracy) else 1
 
     def _reports(self, chosen: list[Claim]) -> list[Report]:
-        if not self.workers:
+        from pmdtheory._executors import make_executor, usable_cores
+        from pmdtheory.claims._spread import BLOCK, ONE_THREAD, spread
+
+        many = self.instances > BLOCK and self.executor == "local"
+        workers = self.workers if self.workers is not None else usable_cores() if many else 0
+        if not workers:
             for name, value in (("blocks", self.blocks), ("job", self.job)):
                 if value:
                     raise ValueError(f"{name} is for cases in blocks, and workers is 0; take --workers 2 or more")
@@ -95,14 +101,11 @@ class Verify:
                 return verify(
                     chosen, instances=self.instances, seed=self.seed, progress=lambda claim, done: advance(claim)
                 )
-        from pmdtheory._executors import make_executor
-        from pmdtheory.claims._spread import ONE_THREAD, spread
-
         if self.executor == "slurm" and self.blocks is None:
             raise ValueError("executor 'slurm' needs blocks, a folder that all machines see; take --blocks DIR")
         executor = make_executor(self.executor, self.job, ONE_THREAD)
         with progress("verify", None) as advance:
             return spread(
-                chosen, instances=self.instances, seed=self.seed, workers=self.workers, out=self.blocks,
+                chosen, instances=self.instances, seed=self.seed, workers=workers, out=self.blocks,
                 executor=executor, progress=advance,
             )  # fmt: skip

@@ -20,9 +20,19 @@ from pmdtheory._checks import shown
 
 Work = Callable[[str, str, str], int]  # takes the cells of a folder, for a session, under a name
 
-__all__ = ["EXECUTORS", "Executor", "Local", "Submitit", "Worker", "in_job", "make_executor"]
+__all__ = ["EXECUTORS", "Executor", "Local", "Submitit", "Worker", "in_job", "make_executor", "usable_cores"]
 
 EXECUTORS: Final = ("local", "submitit", "slurm")
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use, where the system says; at least 1.
+
+    >>> usable_cores() >= 1
+    True
+    """
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1
 
 
 class Worker(Protocol):

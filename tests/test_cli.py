@@ -182,6 +182,20 @@ def test_blocks_that_are_kept_are_not_run_again(pmdtheory, tmp_path):
     assert (tmp_path / "kept" / "claims" / "C4-0-6").read_text().count("claimed") == 1
 
 
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [([], 3), (["--workers", "0"], None), (["--workers", "5"], 5), (["--instances", "10000"], None)],
+    ids=["as many as cores", "none", "as told", "a block"],
+)
+def test_very_many_cases_are_shared_by_the_cores(pmdtheory, monkeypatch, options, workers):
+    seen = []
+    monkeypatch.setattr("pmdtheory._executors.usable_cores", lambda: 3)
+    monkeypatch.setattr("pmdtheory.claims._spread.spread", lambda *a, workers, **b: seen.append(workers) or [])
+    monkeypatch.setattr(_cli_verify, "verify", lambda *a, **b: seen.append(None) or [])
+    assert pmdtheory("verify", "C4", "--instances", "10000000", "--json", *options)[0] == 0
+    assert seen == [workers]
+
+
 def test_blocks_do_not_go_among_other_files(pmdtheory, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "draft.tex").write_text("x")
