@@ -6,7 +6,7 @@ only, and are compared at equal budgets.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from jax import Array
@@ -15,7 +15,7 @@ from pmdtheory import losses
 from tiny_llm_rl._checks import choice, finite_scalar, positive_scalar, unit_interval
 from tiny_llm_rl.advantage import advantage
 
-__all__ = ["ALGORITHMS", "Algorithm", "LossConfig", "advantages", "loss"]
+__all__ = ["ALGORITHMS", "READERS", "Algorithm", "LossConfig", "advantages", "check_read", "loss"]
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,13 @@ class LossConfig:
 
     Args:
         chi2_weight: c of "kl-chi2", dimensionless, at least 0.
-        level: b of "pmd-level", nats.
+        level: b of "pmd-level" and "reinforce", whose baseline is tau times it, nats.
         clip_low: of the clipped losses, in [0, 1]; None takes the loss's own.
         clip_high: of the clipped losses, at least 0; None takes the loss's own.
         horizon: constant number of tokens that "dr-grpo" divides by, greater than zero.
         standardise: divide advantages by the deviation of their group; None takes the algorithm's own habit.
-        length_normalise: divide the terms of the regressions by the length of the response.
+        length_normalise: divide the terms of the regressions of PMD by the length of the response; the penalised losses
+            "kl-chi2" and "kl-pg" have no such form.
 
     Raises:
         ValueError: for a number out of range, naming field, value and remedy.
@@ -155,6 +156,32 @@ _TABLE = (
     Algorithm("reinforce", "REINFORCE", "level", False, _policy_gradient(corrected=False), False, "textbook"),
 )
 ALGORITHMS: Final = {algorithm.name: algorithm for algorithm in _TABLE}
+
+_CLIPPED: Final = ("grpo", "dapo", "dr-grpo", "gspo")
+READERS: Final[dict[str, tuple[str, ...]]] = {
+    "chi2_weight": ("kl-chi2",),
+    "level": tuple(row.name for row in _TABLE if row.baseline == "level"),
+    "clip_low": _CLIPPED,
+    "clip_high": _CLIPPED,
+    "horizon": ("dr-grpo",),
+    "standardise": tuple(ALGORITHMS),
+    "length_normalise": tuple(row.name for row in _TABLE if row.loss is _pmd),
+}
+"""Which algorithms read a field of `LossConfig`."""
+
+
+def check_read(name: str, config: LossConfig) -> None:
+    """ValueError for an option that is not at its default and that the algorithm does not read.
+
+    >>> check_read("grpo", LossConfig(clip_low=0.1))
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        if value != field.default and name not in READERS[field.name]:
+            raise ValueError(
+                f"{field.name} must be {field.default} for algorithm {name!r}, got {value}; only "
+                f"{', '.join(READERS[field.name])} would read it: leave it out"
+            )
 
 
 def advantages(name: str, rewards: Array, tau: Any, config: LossConfig) -> Array:

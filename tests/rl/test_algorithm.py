@@ -122,14 +122,50 @@ def moves(name, one, other, **keywords):
 )
 def test_options_reach_their_losses_and_no_others(option, users):
     assert {name for name in ALGORITHMS if moves(name, LossConfig(), LossConfig(**option))} == users
+    assert set(algorithm.READERS[next(iter(option))]) == users
 
 
 def test_lengths_divide_the_terms_of_regressions():
+    """Of those of PMD, and of no other loss."""
     logp, old = np.tile(LOGP[:, None] / 3, 3), np.tile(OLD[:, None] / 3, 3)
     mask = np.ones((4, 3), bool)
-    plain = algorithm.loss("pmd-mean", logp, old, SIGNAL, 0.3, LossConfig(), mask=mask)
-    short = algorithm.loss("pmd-mean", logp, old, SIGNAL, 0.3, LossConfig(length_normalise=True), mask=mask)
-    np.testing.assert_allclose(short, plain / 3, rtol=1e-12)
+    for name in ALGORITHMS:
+        plain, short = (
+            float(algorithm.loss(name, logp, old, SIGNAL, 0.3, LossConfig(length_normalise=by), mask=mask))
+            for by in (False, True)
+        )
+        reads = name in algorithm.READERS["length_normalise"]
+        assert reads == name.startswith("pmd-")
+        assert short == pytest.approx(plain / 3 if reads else plain, rel=1e-12)
+
+
+def test_a_level_reaches_the_advantages_that_have_one():
+    found = {
+        name for name in ALGORITHMS
+        if not np.array_equal(*(algorithm.advantages(name, REWARD, 0.3, LossConfig(level=b)) for b in (0.0, 1.0)))
+    }  # fmt: skip
+    assert found == set(algorithm.READERS["level"]) == {"pmd-level", "reinforce"}
+
+
+OTHER = {
+    "chi2_weight": 3.0, "level": 1.0, "clip_low": 0.1, "clip_high": 0.1, "horizon": 7.0, "standardise": True,
+    "length_normalise": True,
+}  # fmt: skip
+
+
+def test_options_that_would_do_nothing_are_refused():
+    """Each by name, with the algorithms that would read it; what is read, and every default, is not."""
+    assert set(OTHER) == set(algorithm.READERS) == set(LossConfig.__dataclass_fields__)
+    for option, value in OTHER.items():
+        for name in ALGORITHMS:
+            config = LossConfig(**{option: value})
+            if name in algorithm.READERS[option]:
+                algorithm.check_read(name, config)
+            else:
+                words = (option, repr(name), str(value), algorithm.READERS[option][0])
+                refused(ValueError, lambda n=name, c=config: algorithm.check_read(n, c), *words)
+    for name in ALGORITHMS:
+        algorithm.check_read(name, LossConfig())
 
 
 def test_tau_matters_where_a_minimum_exists():

@@ -399,7 +399,14 @@ def test_grids_are_read_by_type(tmp_path):
     tau=st.floats(1e-3, 10), prompts=st.integers(1, 64), clip=st.none() | st.floats(0, 1), sizes=st.lists(st.integers())
 )
 def test_configs_survive_their_json(tau, prompts, clip, sizes):
-    settings = {"tau": tau, "prompts": prompts, "minibatches": 1, "loss.clip_low": clip, "difficulty": tuple(sizes)}
+    settings = {
+        "tau": tau,
+        "prompts": prompts,
+        "minibatches": 1,
+        "loss.clip_low": clip,
+        "difficulty": tuple(sizes),
+        "algorithm": "grpo",
+    }
     config = overridden(TrainConfig(), settings)
     assert config_of("train", json.loads(json.dumps(plain(config)))) == config
 
@@ -411,7 +418,7 @@ def test_other_configs_are_refused():
 
 
 def test_columns_have_one_type_and_gaps_are_gaps(tmp_path):
-    grid = Grid("train", TrainConfig(), read_axes("train", ["loss.clip_low=none,0.2", "seed=0..1"]))
+    grid = Grid("train", TrainConfig(algorithm="grpo"), read_axes("train", ["loss.clip_low=none,0.2", "seed=0..1"]))
     out = tmp_path / "x"
     for k, name in enumerate(list(grid.cells)[:3]):
         (out / name).mkdir(parents=True)
