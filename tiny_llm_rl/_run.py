@@ -53,8 +53,8 @@ class RunStatus(Enum):
         "raise tau, or take fewer minibatches"
     )
     NO_SIGNAL = (
-        "every group had equal rewards; the checkpoint before this batch is kept: take more rollouts, or an easier or "
-        "harder task"
+        "every group had equal rewards; the checkpoint before this batch is kept: take more rollouts or more prompts, "
+        "an easier or harder task, or patience for a batch that was unlucky"
     )
 
 
@@ -77,6 +77,21 @@ def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
     return [task.prompt(rng) for _ in range(config.prompts * config.oversample)]
 
 
+class _Clock:
+    """Seconds of the phases of a batch, one after another, and of the processor in all of them."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last, self._busy = time.perf_counter(), time.process_time()
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.seconds[phase], self._last = now - self._last, now
+
+    def busy(self) -> float:
+        return time.process_time() - self._busy
+
+
 def check_split(config: TrainConfig, devices: Mesh | None) -> None:
     """ValueError unless the rows of a batch and of a minibatch can be split over the devices."""
     dealt = config.batch if config.shuffle == "responses" else config.prompts
@@ -85,7 +100,9 @@ def check_split(config: TrainConfig, devices: Mesh | None) -> None:
 
 
 class Run:
-    """A run in memory: `batch()` does one, `state` is what a checkpoint holds.
+    """A run in memory: `batch()` does one, `state` is what a checkpoint holds, with `done` and `idle`.
+
+    `done` counts batches, `idle` those without a signal since the last one that had some.
 
     Args:
         config: of the run.
@@ -110,11 +127,12 @@ class Run:
         self.past = tuple(_copied(model) for _ in range(config.lag))  # oldest first
         self.state = mesh.shard_model(devices, self.state)
         self.done = 0
+        self.idle = 0
         self.totals = {"responses": 0, "tokens_sampled": 0, "tokens_trained": 0}
 
     @property
     def state(self) -> tuple[Any, ...]:
-        """Everything that later batches depend on, beside `done`."""
+        """Everything that later batches depend on, beside `done` and `idle`."""
         return self.model, self.optimiser_state, self.past
 
     @state.setter
@@ -130,15 +148,29 @@ class Run:
         )  # fmt: skip
         return asdict(found)
 
+    def _closed(
+        self, status: RunStatus | None, record: dict[str, Any], clock: _Clock, spent: dict[str, int]
+    ) -> tuple[RunStatus | None, dict[str, Any]]:
+        """What `batch` returns: the record with what the batch cost, and an evaluation where one is due.
+
+        A batch that ends the run is in its record alone: `done` and `totals` are those of the checkpoint.
+        """
+        record |= {name: total + spent.get(name, 0) for name, total in self.totals.items()}
+        if status is None:
+            self.done += 1
+            self.totals = {name: record[name] for name in self.totals}
+        record["state_bytes"] = max(mesh.bytes_per_device(self.state).values())
+        clock.lap("instruments")
+        record["cpu_seconds"] = clock.busy()  # without the evaluation; what a busy machine leaves alone
+        # A run that broke down is evaluated too, so that a comparison counts it instead of losing it.
+        if status is not None or self.done % self.config.evaluate_every == 0 or self.done == self.config.batches:
+            record["evaluation"] = self.evaluation()
+        clock.lap("evaluate")
+        return status, record | {"seconds": clock.seconds, "peak_memory": mesh.peak_memory()}
+
     def batch(self) -> tuple[RunStatus | None, dict[str, Any]]:
         """One batch: a status when the run has to stop, in which case the state is that before it; and its record."""
-        config, n = self.config, self.config.rollouts
-        clock, busy = [time.perf_counter()], time.process_time()
-
-        def phase() -> float:
-            clock.append(time.perf_counter())
-            return clock[-1] - clock[-2]
-
+        config, n, clock = self.config, self.config.rollouts, _Clock()
         key = jax.random.fold_in(jax.random.key(config.seed), self.done)
         texts = training_prompts(self.task, config, self.done)
         prompts, lengths = self.tokenizer.rows(texts, self.task.prompt_slots)
@@ -148,12 +180,12 @@ class Run:
         with mesh.in_context(self.devices):
             found = sample(sampler, *asked, jax.random.fold_in(key, 0), slots=slots, copies=n, temperature=1.0)
         found = mesh.on_host(found)
-        seconds = {"sample": phase()}
+        clock.lap("sample")
         own = processes.own_part(len(texts))  # each process verifies what it has sampled
         said = self.tokenizer.texts(found.tokens.reshape(len(texts), n, -1)[own].reshape(-1, slots))
         mine = [self.task.reward(texts[own][i // n], text) for i, text in enumerate(said)]
         rewards = processes.joined(np.array(mine, np.float64).reshape(-1, n))
-        seconds["verify"] = phase()
+        clock.lap("verify")
         signal_groups = np.asarray(informative(jnp.asarray(rewards)))
         mask = found.mask
         record: dict[str, Any] = {
@@ -164,8 +196,13 @@ class Run:
             "truncated": float((mask.all(-1) & (found.tokens[:, -1] != 1)).mean()),
             "entropy": float(found.entropy.sum(dtype=np.float64) / mask.sum()),
         }
+        spent = {"responses": rewards.size, "tokens_sampled": int(mask.sum())}
         if not signal_groups.any():
-            return RunStatus.NO_SIGNAL, record
+            if self.idle + 1 >= config.patience:
+                return self._closed(RunStatus.NO_SIGNAL, record, clock, spent)
+            self.idle += 1
+            self.past = (*self.past[1:], _copied(self.model)) if self.past else ()
+            return self._closed(None, record, clock, spent)
         chosen = select(jnp.asarray(rewards), config.prompts, filtered=config.filter_groups)
         index = np.asarray(chosen.index)
         used = rewards[index]
@@ -188,7 +225,7 @@ class Run:
         with mesh.in_context(self.devices):
             model, state, trace = update(given, self.model, self.optimiser_state)
         trace = mesh.on_host(trace)
-        seconds["update"] = phase()
+        clock.lap("update")
         log_ratio, largest, finite = None, float(trace.largest.max()), bool(np.isfinite(trace.loss).all())
         with mesh.in_context(self.devices):
             if (self.done + 1) % config.measure_every == 0 or self.done + 1 == config.batches:
@@ -196,33 +233,25 @@ class Run:
                 log_ratio = mesh.on_host((after - old_logp).sum(-1)).astype(np.float64).ravel()
                 largest = float(np.abs(log_ratio).max())
             finite = finite and math.isfinite(largest) and bool(mesh.on_host(all_finite(model)))
-        past = (*self.past[1:], before[0]) if self.past else ()
-        if not finite or largest > config.diverge_at:
-            self.state = before
-            return (RunStatus.DIVERGED if finite else RunStatus.NOT_FINITE), record
-        self.state = model, state, past
-        self.done += 1
-        self.totals["responses"] += rewards.size
-        self.totals["tokens_sampled"] += int(mask.sum())
-        self.totals["tokens_trained"] += config.epochs * int(masks.sum())
-        size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
+        filled = np.asarray(chosen.used)  # the other groups have no weight
+        spent["tokens_trained"] = config.epochs * int(masks[filled].sum())
+        with np.errstate(over="ignore", invalid="ignore"):  # of a batch that ends the run
+            size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
+            means = {name: float(getattr(trace, name).mean()) for name in ("loss", "gradient_norm", "clip_fraction")}
         record |= {
-            "loss": float(trace.loss.mean()),
-            "gradient_norm": float(trace.gradient_norm.mean()),
-            "clip_fraction": float(trace.clip_fraction.mean()),
+            **means,
             "signal_size": size,
             "signal_over_log_ratio": size / rms if rms > 0 else None,
             "largest_log_ratio_seen": float(trace.largest.max()),
-            **instruments.predicted(used, config.tau),
-            **self.totals,
-            "state_bytes": max(mesh.bytes_per_device(self.state).values()),
+            **instruments.predicted(used[filled], config.tau),
         }
-        if log_ratio is not None:
+        if log_ratio is not None and math.isfinite(largest):
             record |= instruments.divergences(log_ratio)
             record["by_pass_rate"] = instruments.step_by_pass_rate(used, log_ratio, config.tau)
-        seconds["instruments"] = phase()
-        record["cpu_seconds"] = time.process_time() - busy  # without the evaluation; what a busy machine leaves alone
-        if self.done % config.evaluate_every == 0 or self.done == config.batches:
-            record["evaluation"] = self.evaluation()
-        seconds["evaluate"] = phase()
-        return None, record | {"seconds": seconds, "peak_memory": mesh.peak_memory()}
+        elif log_ratio is not None:
+            record["largest_log_ratio"] = largest
+        if not finite or largest > config.diverge_at:
+            self.state = before
+            return self._closed(RunStatus.DIVERGED if finite else RunStatus.NOT_FINITE, record, clock, spent)
+        self.state, self.idle = (model, state, (*self.past[1:], before[0]) if self.past else ()), 0
+        return self._closed(None, record, clock, spent)

@@ -19,7 +19,7 @@ import numpy as np
 
 from tiny_llm_rl._checks import shown
 
-__all__ = ["SCHEMA", "load", "peek", "save", "write_atomically"]
+__all__ = ["SCHEMA", "load", "peek", "remove_spares", "save", "write_atomically"]
 
 SCHEMA: Final = 1
 
@@ -40,6 +40,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def remove_spares(*paths: Path) -> None:
+    """Remove what `write_atomically` left beside these files where it was killed; nobody may be writing them."""
+    for path in paths:
+        for spare in path.parent.glob(f".{path.name}.*"):
+            if spare.suffix[1:].isdecimal():
+                spare.unlink()
 
 
 def _is_key(leaf: Any) -> bool:

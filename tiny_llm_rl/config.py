@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from tiny_llm_rl._checks import choice, positive_scalar, whole
-from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
+from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig, check_read
 from tiny_llm_rl.correction import CORRECTIONS
 
 __all__ = ["ANCHORS", "SHUFFLES", "TrainConfig"]
@@ -31,7 +31,7 @@ class TrainConfig:
         anchor: where the log-ratio starts: at the policy that sampled ("sampler", what implementations do), or at the
             one that starts the batch ("current", C15); they differ when lag > 0.
         correction: "truncated" weighs each response by min(anchor / sampler, truncation); needs anchor "current".
-        truncation: the cap.
+        truncation: the cap, at least 1.
         filter_groups: use only groups whose rewards differ.
         oversample: sample so many times the prompts, to replace the groups that are filtered out.
         learning_rate: of Adam.
@@ -41,6 +41,10 @@ class TrainConfig:
         evaluate_every: batches between evaluations; the last batch is always evaluated.
         measure_every: batches between measurements of what the updates did to the policy (KL, chi2, by pass rate),
             each of which reads all responses once more; the last batch is always measured.
+        save_every: batches between checkpoints, what a kill can cost; the last batch, and the one after which a run is
+            stopped or fails, are always saved.
+        patience: batches in a row in which every group has equal rewards that end the run; fewer are recorded and
+            passed over, with the weights as they were.
         evaluation_prompts: held-out prompts of an evaluation.
         evaluation_samples: k of Avg@k, Best@k, Maj@k.
         diverge_at: largest log-ratio of a response, nats, at which the run stops; of a batch that is not measured, the
@@ -49,7 +53,7 @@ class TrainConfig:
         loss: what the losses can be told.
 
     Raises:
-        ValueError: for a value out of range, naming field, value and remedy.
+        ValueError: for a value out of range, or one that would do nothing, naming field, value and remedy.
         TypeError: for what is no number.
 
     >>> TrainConfig(algorithm="pmd-part", tau=0.1).batch
@@ -77,6 +81,8 @@ class TrainConfig:
     difficulty: tuple[int, ...] = ()
     evaluate_every: int = 10
     measure_every: int = 1
+    save_every: int = 1
+    patience: int = 1
     evaluation_prompts: int = 512
     evaluation_samples: int = 1
     diverge_at: float = 1000.0
@@ -90,7 +96,7 @@ class TrainConfig:
             positive_scalar(name, getattr(self, name), "give a positive number")
         for name in (
             "prompts", "rollouts", "batches", "minibatches", "epochs", "oversample", "evaluate_every", "measure_every",
-            "evaluation_prompts", "evaluation_samples",
+            "save_every", "patience", "evaluation_prompts", "evaluation_samples",
         ):  # fmt: skip
             whole(name, getattr(self, name), "take at least one")
         for name in ("lag", "warm_up", "seed"):
@@ -111,6 +117,14 @@ class TrainConfig:
                 f"oversample must be 1 without filter_groups, got {self.oversample}; nothing would be replaced: "
                 "filter groups too"
             )
+        if self.truncation < 1:
+            raise ValueError(f"truncation must be at least 1, got {self.truncation}; 1 caps every weight at one")
+        if self.truncation != TrainConfig.truncation and self.correction == "none":
+            raise ValueError(
+                f"truncation must be {TrainConfig.truncation} with correction 'none', got {self.truncation}; nothing "
+                "would be capped: take correction 'truncated'"
+            )
+        check_read(self.algorithm, self.loss)
         if self.correction != "none" and self.anchor != "current":
             raise ValueError(
                 f"correction must be 'none' with anchor 'sampler', got {self.correction!r}; the weight "

@@ -1,7 +1,9 @@
 r"""What a batch did to the policy, measured on its own rollouts, and what the theory says it should have done.
 
 Letters: `G` prompts, `n` rollouts, `B = G n`, `T` tokens; \(s = \log\pi_{after} - \log\pi_{old}\) summed over a
-response. All estimates are means over responses of the old policy. KL and chi2 take the forms whose terms are never
+response. "Old" is where the log-ratio starts: the policy that sampled, k batches old when it lags, or with the anchor
+"current" the one that began the batch. All estimates are means over sampled responses, so that they are divergences
+where the old policy is the one that sampled. KL and chi2 take the forms whose terms are never
 negative, which have the same expectation.
 """
 

@@ -233,8 +233,9 @@ def bytes_per_device(tree: Any) -> dict[int, int]:
 
 
 def peak_memory() -> float:
-    """Peak bytes: of the first device where it counts them, otherwise of the process."""
-    found = jax.local_devices()[0].memory_stats()
-    if found and "peak_bytes_in_use" in found:
-        return float(found["peak_bytes_in_use"])
+    """Peak bytes since the start: the most of a device of this process where they count them, else of the process."""
+    counted = [device.memory_stats() or {} for device in jax.local_devices()]
+    found = [float(stats["peak_bytes_in_use"]) for stats in counted if "peak_bytes_in_use" in stats]
+    if found:
+        return max(found)
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024))

@@ -6,6 +6,7 @@ anchored at the policy that sampled (or at the one that starts the batch). Every
 and the batch's number, so that a run that was killed ends with the same bits as one that was not.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -63,7 +64,8 @@ def train(
         report: called with every record.
 
     Returns:
-        `Outcome`. After a failure its model, and the checkpoint, are those before the failed batch.
+        `Outcome`. After a failure its model, and the checkpoint, are those before the failed batch; the record of
+        that batch, and the totals of the summary, say what it did and what it cost.
 
     Raises:
         ValueError: for a base that is not there or a damaged checkpoint.
@@ -74,28 +76,35 @@ def train(
         if directory is not None and directory.checkpoint.exists():
             state, head = load(directory.checkpoint, mesh.gathered(run.state))
             run.state = mesh.shard_model(devices, state)
-            run.done, run.totals = head["batch"], head["totals"]
+            run.done, run.totals, run.idle = head["batch"], head["totals"], head.get("idle", 0)
         processes.check_same("batch of the checkpoint", run.done, "give a directory that all processes share")
         records: list[dict[str, Any]] = []
         if writer is not None:
             writer.rewind(run.done)
             records = writer.records()
-        status = RunStatus.FINISHED
-        while run.done < config.batches:
+        status, saved, pause = RunStatus.FINISHED, run.done, 0.0
+        while run.done < config.batches and status is RunStatus.FINISHED:
             failed, record = run.batch()
-            if failed is not None:  # of the last good model, so that a comparison counts the run instead of losing it
-                record["evaluation"] = run.evaluation()
+            record["seconds"]["save"] = pause  # of the checkpoint before this batch: its own comes after the record
             records.append(record)
-            state = mesh.gathered(run.state)
             if writer is not None:
                 writer.log(record)
-                if failed is None:
-                    save(writer.checkpoint, state, {"batch": run.done, "totals": run.totals})
             report(record)
-            if failed is not None or processes.anywhere(run.done < config.batches and stop()):
-                status = failed or RunStatus.STOPPED
-                break
+            if failed is not None:
+                status = failed
+            elif processes.anywhere(run.done < config.batches and stop()):
+                status = RunStatus.STOPPED
+            last = run.done == config.batches or status is not RunStatus.FINISHED
+            pause = 0.0
+            if run.done > saved and (last or run.done % config.save_every == 0):
+                began, saved = time.perf_counter(), run.done
+                state = mesh.gathered(run.state)
+                if writer is not None:
+                    writer.sync()
+                    save(writer.checkpoint, state, {"batch": run.done, "totals": run.totals, "idle": run.idle})
+                pause = time.perf_counter() - began
         if writer is not None and status is not RunStatus.STOPPED:
-            last = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
-            writer.finish({"status": status.name, "batches": run.done, "evaluation": last, **run.totals})
+            seen = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
+            spent = {name: records[-1][name] for name in run.totals}
+            writer.finish({"status": status.name, "batches": run.done, "evaluation": seen, **spent})
     return Outcome(status, run.model, run.done, records)

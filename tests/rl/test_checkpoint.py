@@ -86,6 +86,16 @@ def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     assert happened == ["synced", "named", "synced"]
 
 
+def test_what_a_kill_leaves_beside_a_file_is_removed(stored):
+    """The spares of that file, whoever wrote them, and nothing else."""
+    folder = stored.parent
+    others = [".last.npz.lock", ".last.npz.", "last.npz.7", ".other.npz.7", ".lock"]
+    for name in (".last.npz.7", f".last.npz.{os.getpid()}", *others):
+        (folder / name).write_bytes(b"half")
+    checkpoint.remove_spares(stored, folder / "absent")
+    assert {entry.name for entry in folder.iterdir()} == {"last.npz", *others}
+
+
 def test_a_record_is_json(tmp_path):
     with pytest.raises(ValueError, match="JSON compliant"):
         checkpoint.save(tmp_path / "x.npz", {}, {"loss": float("nan")})

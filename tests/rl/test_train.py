@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from types import SimpleNamespace
 
 import equinox as eqx
 import jax
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 import pmdtheory as pmd
 from tests.wrong import refused
-from tiny_llm_rl import _run, _update, instruments
+from tiny_llm_rl import _run, _update, checkpoint, instruments, mesh
+from tiny_llm_rl import train as training
 from tiny_llm_rl._update import Batch, clipped, compiled, make_optimiser, sequence_log_probs, update
-from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig
+from tiny_llm_rl.algorithm import ALGORITHMS, READERS, LossConfig
+from tiny_llm_rl.checkpoint import peek
 from tiny_llm_rl.config import SHUFFLES, TrainConfig
 from tiny_llm_rl.evaluate import evaluate, interval
 from tiny_llm_rl.model import ModelConfig, Transformer
@@ -25,7 +28,7 @@ from tiny_llm_rl.rollout import log_probs
 from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
-from tiny_llm_rl.train import Run, RunStatus, load_base, train
+from tiny_llm_rl.train import Run, RunStatus, load_base, train, training_prompts
 from tiny_llm_rl.weights import load_model, save_model
 
 pytestmark = pytest.mark.jax
@@ -126,7 +129,9 @@ USUAL = ("pmd-part", "kl-chi2", "grpo", "gspo", "rloo")
     "algorithm", [name if name in USUAL else pytest.param(name, marks=pytest.mark.slow) for name in sorted(ALGORITHMS)]
 )
 def test_every_algorithm_trains(algorithm):
-    config = dataclasses.replace(SMALL, algorithm=algorithm, batches=1, loss=LossConfig(level=1.0))
+    config = dataclasses.replace(SMALL, algorithm=algorithm, batches=1)
+    if algorithm in READERS["level"]:
+        config = dataclasses.replace(config, loss=LossConfig(level=1.0))
     outcome = train(config, base=base())
     assert outcome.status is RunStatus.FINISHED
     before = jax.tree.leaves(base()[0])
@@ -254,11 +259,240 @@ def test_failures_end_in_a_status_and_keep_the_last_good_model(tmp_path):
     assert outcome.status in (RunStatus.NOT_FINITE, RunStatus.NO_SIGNAL)
 
 
-def test_a_nan_in_the_update_stops_the_run():
+def test_an_update_without_numbers_stops_the_run():
+    """The second minibatch sees the weights that the first one left: its loss is no number."""
     config = dataclasses.replace(SMALL, learning_rate=1e30)
     outcome = train(config, base=base())
-    assert outcome.status in (RunStatus.NOT_FINITE, RunStatus.DIVERGED)
+    assert outcome.status is RunStatus.NOT_FINITE
+    assert not math.isfinite(outcome.records[-1]["loss"])
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(outcome.model))
+
+
+@pytest.mark.parametrize(("bad", "kept"), [(math.nan, None), (math.inf, "inf")])
+def test_the_record_of_a_failed_batch_says_what_it_did(tmp_path, monkeypatch, whole, bad, kept):
+    """A loss that is not finite in the second batch, in metrics and totals; the checkpoint is that of the first."""
+    calls = []
+
+    def failing(given, model, state):
+        model, state, trace = update(given, model, state)
+        calls.append(0)
+        return model, state, trace._replace(loss=trace.loss.at[-1].set(bad)) if len(calls) == 2 else trace
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_run, "update", failing)
+        directory = RunDirectory(tmp_path / "a", SMALL, kind="train")
+        outcome = train(SMALL, directory, base=base())
+    assert (outcome.status, outcome.batches) == (RunStatus.NOT_FINITE, 1)
+    first, last = directory.records()
+    assert last["loss"] == kept
+    assert set(last) == set(first) | {"evaluation"}
+    assert set(last["seconds"]) == {"sample", "verify", "update", "instruments", "evaluate", "save"}
+    assert last["gradient_norm"] > 0
+    assert last["largest_log_ratio"] > 0
+    totals = ("responses", "tokens_sampled", "tokens_trained")
+    assert all(last[name] > first[name] for name in totals)
+    summary = json.loads(directory.summary.read_text())
+    assert {name: summary[name] for name in totals} == {name: last[name] for name in totals}
+    stored = peek(directory.checkpoint)
+    assert (stored["batch"], stored["totals"]) == (1, {name: first[name] for name in totals})
+    again = train(SMALL, RunDirectory(tmp_path / "a", SMALL, kind="train", resume=True), base=base())
+    assert again.status is RunStatus.FINISHED
+    assert bits(again) == bits(whole)
+    assert again.records[-1]["tokens_trained"] == whole.records[-1]["tokens_trained"]
+
+
+class Half(Parity):
+    """Without a reward where the prompt begins with 'a'."""
+
+    def reward(self, prompt, response):
+        return super().reward(prompt, response) * prompt.startswith("b")
+
+
+def other(task):
+    model, _, tokenizer = base()
+    return model, task, tokenizer
+
+
+def test_groups_that_fill_places_do_not_count(monkeypatch):
+    """They have no weight: neither in the tokens that were trained on nor in the step that is predicted."""
+    seen = {}
+
+    def advantages(name, rewards, *more):
+        seen["rewards"] = np.asarray(rewards)
+        return _run_advantages(name, rewards, *more)
+
+    def told(given, model, state):
+        seen["mask"], seen["weight"] = np.asarray(given[1].mask), np.asarray(given[1].weight)
+        return update(given, model, state)
+
+    _run_advantages = _run.advantages
+    monkeypatch.setattr(_run, "advantages", advantages)
+    monkeypatch.setattr(_run, "update", told)
+    config = dataclasses.replace(SMALL, filter_groups=True, batches=1, epochs=2)
+    record = train(config, base=other(Half())).records[0]
+    used = seen["weight"][:, 0] > 0
+    assert 0 < used.sum() < used.size
+    assert record["tokens_trained"] == 2 * seen["mask"][used].sum() < 2 * seen["mask"].sum()
+    want = instruments.predicted(seen["rewards"][used], config.tau)
+    assert {name: record[name] for name in want} == want
+    assert want["predicted_improvement"] > instruments.predicted(seen["rewards"], config.tau)["predicted_improvement"]
+
+
+# Batches without a signal.
+
+
+class Barren(Parity):
+    """Without a reward where the prompt is all 'a'."""
+
+    def reward(self, prompt, response):
+        return super().reward(prompt, response) * (prompt != "aaaaaa")
+
+
+@pytest.fixture
+def unlucky(monkeypatch):
+    """The second and the third batch have no signal."""
+
+    def prompts(task, config, batch):
+        found = training_prompts(task, config, batch)
+        return ["aaaaaa"] * len(found) if batch in (1, 2) else found
+
+    monkeypatch.setattr(_run, "training_prompts", prompts)
+
+
+def state_bits(run):
+    return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.state[0])]
+
+
+@pytest.mark.parametrize("patience", [1, 2])
+def test_batches_without_a_signal_end_a_run_when_there_are_too_many_in_a_row(tmp_path, unlucky, patience):
+    config = dataclasses.replace(SMALL, patience=patience)
+    directory = RunDirectory(tmp_path / "a", config, kind="train")
+    outcome = train(config, directory, base=other(Barren()))
+    assert (outcome.status, outcome.batches) == (RunStatus.NO_SIGNAL, patience)
+    stored = directory.records()
+    record = stored[-1]
+    assert record["groups_without_signal"] == 1.0
+    assert record["responses"] == (patience + 1) * SMALL.batch
+    assert record["tokens_trained"] == stored[0]["tokens_trained"]
+    assert {"seconds", "evaluation"} <= set(record)
+    again = RunDirectory(tmp_path / "a", config, kind="train", resume=True)
+    assert train(config, again, base=other(Barren())).batches == patience  # the count in a row is kept
+    assert timeless(again.records()) == timeless(stored)
+
+
+def test_batches_without_a_signal_are_passed_over(tmp_path, unlucky):
+    """The weights stay as they were, the sampler that lags moves on, and a run that was stopped there ends the same."""
+    config = dataclasses.replace(SMALL, patience=3, lag=1)
+    run = Run(config, other(Barren()))
+    run.batch()
+    before, sampler = state_bits(run), [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.past[0])]
+    assert sampler != before
+    status, record = run.batch()
+    assert (status, run.done, run.idle) == (None, 2, 1)
+    assert state_bits(run) == before == [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(run.past[0])]
+    assert "loss" not in record
+    assert "evaluation" in record  # every second batch is evaluated
+    run.batch()
+    run.batch()
+    assert (run.done, run.idle) == (4, 0)
+    stopped = RunDirectory(tmp_path / "a", config, kind="train")
+    first = train(config, stopped, base=other(Barren()), stop=lambda: len(stopped.records()) >= 2)
+    assert first.batches == 2
+    assert peek(stopped.checkpoint)["idle"] == 1
+    resumed = RunDirectory(tmp_path / "a", config, kind="train", resume=True)
+    second = train(config, resumed, base=other(Barren()))
+    assert second.status is RunStatus.FINISHED
+    assert bits(second) == state_bits(run)
+
+
+# What is on the disk, and when.
+
+
+class Killed(BaseException):
+    """What nothing in a run catches."""
+
+
+def test_records_are_on_the_disk_before_the_checkpoint_that_knows_them(tmp_path, monkeypatch):
+    happened = []
+    for owner, name in ((RunDirectory, "log"), (RunDirectory, "sync"), (training, "save")):
+        call = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *a, n=name, c=call: (happened.append(n), c(*a))[1])
+    train(SMALL, RunDirectory(tmp_path / "a", SMALL, kind="train"), base=base())
+    assert happened == ["log", "sync", "save"] * SMALL.batches
+
+
+def test_checkpoints_are_as_rare_as_asked_for(tmp_path, monkeypatch, whole):
+    """The last batch, the one that a run is stopped after and the one before a failure are saved whatever is asked."""
+    saved = []
+
+    def told(path, state, record):
+        saved.append(record["batch"])
+        checkpoint.save(path, state, record)
+
+    monkeypatch.setattr(training, "save", told)
+    config = dataclasses.replace(SMALL, save_every=3)
+    directory = RunDirectory(tmp_path / "a", config, kind="train")
+    first = train(config, directory, base=base(), stop=lambda: len(directory.records()) >= 2)
+    assert (first.batches, saved) == (2, [2])
+    resumed = RunDirectory(tmp_path / "a", config, kind="train", resume=True)
+    assert bits(train(config, resumed, base=base())) == bits(whole)
+    assert saved == [2, 3, 4]
+    seconds = [record["seconds"]["save"] for record in resumed.records()]
+    assert seconds[3] > 0
+    assert seconds[1] == 0.0  # nothing was saved after the first batch
+    saved.clear()
+    monkeypatch.setattr(_run, "training_prompts", lambda t, c, k: ["aaaaaa"] * 4 if k else training_prompts(t, c, k))
+    failed = RunDirectory(tmp_path / "b", config, kind="train")
+    assert train(config, failed, base=other(Barren())).status is RunStatus.NO_SIGNAL
+    assert (saved, peek(failed.checkpoint)["batch"]) == ([1], 1)
+
+
+@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("moment", ["logged", "written", "named"])
+def test_wherever_a_run_is_killed_it_goes_on_to_the_same_bits(tmp_path, monkeypatch, whole, moment, every):
+    """Behind the record, behind the checkpoint that has no name yet, and behind its name; all but `every` is kept."""
+    config = dataclasses.replace(SMALL, save_every=every)
+    directory = RunDirectory(tmp_path / "a", config, kind="train")
+    replace, log, calls = checkpoint.os.replace, RunDirectory.log, []
+
+    def dying_log(self, record):
+        log(self, record)
+        if record["batch"] == 2 and moment == "logged":
+            raise Killed
+
+    def dying_replace(spare, path):
+        calls.append(path.name)
+        if path.name == "checkpoint.npz" and calls.count(path.name) == (3 if every == 1 else 1) and moment != "logged":
+            if moment == "written":
+                path.with_name(".checkpoint.npz.99999").write_bytes(spare.read_bytes())  # as SIGKILL leaves it
+                raise Killed
+            replace(spare, path)
+            raise Killed
+        replace(spare, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunDirectory, "log", dying_log)
+        patch.setattr(checkpoint.os, "replace", dying_replace)
+        with pytest.raises(Killed):
+            train(config, directory, base=base())
+    kept = peek(directory.checkpoint)["batch"] if directory.checkpoint.exists() else 0
+    assert kept == (3 if moment == "named" else 2 if every == 1 else 0)
+    assert [record["batch"] for record in directory.records()] == [0, 1, 2]
+    resumed = RunDirectory(tmp_path / "a", config, kind="train", resume=True)
+    assert bits(train(config, resumed, base=base())) == bits(whole)
+    assert [record["batch"] for record in resumed.records()] == list(range(SMALL.batches))
+    names = {"config.json", "metrics.jsonl", "checkpoint.npz", "summary.json", ".lock"}
+    assert {entry.name for entry in resumed.path.iterdir()} == names
+
+
+def test_the_peak_of_memory_is_that_of_the_fullest_device(monkeypatch):
+    def devices(*peaks):
+        monkeypatch.setattr(jax, "local_devices", lambda: [SimpleNamespace(memory_stats=lambda p=p: p) for p in peaks])
+
+    devices({"peak_bytes_in_use": 3}, {"peak_bytes_in_use": 7}, {"bytes_in_use": 9}, None)
+    assert mesh.peak_memory() == 7.0
+    devices(None)
+    assert mesh.peak_memory() > 1e6  # of the process
 
 
 def test_a_step_that_is_not_measured_is_the_same_step(whole):
@@ -304,6 +538,12 @@ def test_wrong_configs():
         ({"shuffle": "rows"}, ("shuffle", "rows", "groups")),
         ({"batches": 0}, ("batches", "0")),
         ({"measure_every": 0}, ("measure_every", "0")),
+        ({"save_every": 0}, ("save_every", "0")),
+        ({"patience": 0}, ("patience", "0")),
+        ({"lag": 1, "anchor": "current", "correction": "truncated", "truncation": 0.5}, ("truncation", "0.5", "1")),
+        ({"truncation": 3.0}, ("truncation", "3.0", "2.0", "correction")),
+        ({"algorithm": "kl-chi2", "loss": LossConfig(length_normalise=True)}, ("length_normalise", "kl-chi2")),
+        ({"loss": LossConfig(clip_low=0.1)}, ("clip_low", "0.1", "pmd-mean", "grpo")),
         ({"lag": -1}, ("lag", "-1")),
         ({"anchor": "old"}, ("anchor", "old")),
         ({"correction": "truncated"}, ("correction", "truncated")),
