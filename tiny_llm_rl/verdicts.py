@@ -5,6 +5,7 @@ whole interval is on its side. With one seed the interval is that of its evaluat
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy import stats
 
 from tiny_llm_rl.presets import Preset
 
-__all__ = ["COLUMNS", "mean_interval", "rows", "sentences", "table"]
+__all__ = ["COLUMNS", "crossing", "mean_interval", "rows", "sentences", "table"]
 
 COLUMNS: Final = (
     "arm",
@@ -43,6 +44,44 @@ def mean_interval(values: FloatArray) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def crossing(settings: Sequence[float], accuracy: FloatArray, base: float) -> float:
+    """The setting above the best one at which accuracy falls to the base's.
+
+    Args:
+        settings: positive and rising.
+        accuracy: at each of them.
+        base: to be crossed.
+
+    Returns:
+        The first crossing above the best setting, interpolated in the logarithm of the setting; inf where accuracy
+        stays above the base, 0 where the best is not above it.
+
+    Raises:
+        ValueError: for settings that are not positive, rising and as many as accuracies; for accuracies with gaps.
+
+    >>> round(crossing([1.0, 10.0, 100.0], np.array([0.2, 0.4, 0.1]), 0.25), 6)  # half way between 10 and 100
+    31.622777
+    >>> crossing([1.0, 10.0], np.array([0.2, 0.3]), 0.1), crossing([1.0, 10.0], np.array([0.1, 0.0]), 0.1)
+    (inf, 0.0)
+    """
+    places, values = np.asarray(settings, np.float64), np.asarray(accuracy, np.float64)
+    if places.shape != values.shape or not (places > 0).all() or not (np.diff(places) > 0).all():
+        raise ValueError(
+            f"settings must be positive, rising and as many as the {values.size} accuracies, got {list(settings)}; "
+            "sort them, and give an accuracy for each"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError(f"accuracy must be finite, got {values.tolist()}; leave out the settings without one")
+    best = int(values.argmax())
+    if values[best] <= base:
+        return 0.0
+    for k in range(best, places.size - 1):
+        if values[k + 1] <= base:
+            share = (values[k] - base) / (values[k] - values[k + 1])
+            return float(places[k] * (places[k + 1] / places[k]) ** share)
+    return math.inf
+
+
 def table(chosen: Preset, arrays: dict[str, FloatArray], made: str | None = None) -> dict[str, Any]:
     """Numbers of a preset's arms, from `experiments.collected`; the first arm is the reference (PMD-mean).
 
@@ -69,7 +108,7 @@ def table(chosen: Preset, arrays: dict[str, FloatArray], made: str | None = None
                 "over_reference": mean / float(np.nanmean(reference)),
                 "length": float(np.nanmean(arrays["eval_length"][index])) if done.any() else math.nan,
                 "entropy": float(np.nanmean(arrays["eval_entropy"][index])) if done.any() else math.nan,
-                "ended": int(np.nansum(arrays["finished"][index])),
+                "ended": int((arrays["ended"][index] == 0).sum()),
             }
         )
     return {"base": base, "arms": arms}

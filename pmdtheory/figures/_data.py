@@ -17,6 +17,7 @@ from pmdtheory.figures._record import Arrays, Figure
 SCHEMA = 1
 DIGITS = 13  # significant digits stored: four more than are compared
 RELATIVE = 1e-9  # how far recomputed numbers may be from the stored ones
+_CPUINFO = Path("/proc/cpuinfo")  # of Linux
 FLOOR = 1e-6  # of an array's largest entry: what counts as zero where entries vanish or change sign
 
 __all__ = ["RELATIVE", "decode", "encode", "mismatch", "read", "write_files"]
@@ -31,12 +32,24 @@ def encode(figure: Figure, arrays: Arrays) -> bytes:
         "config": figure.config,
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("pmdtheory", "numpy", "scipy")},
+            **{name: version(name) for name in ("pmdtheory", "numpy", "scipy", *figure.packages)},
+            **({"processor": _processor()} if figure.packages else {}),
         },
     }
     rows = [f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in head.items()]
     body = [f"  {json.dumps(name)}: {json.dumps(_rounded(arrays[name].tolist()))}" for name in figure.arrays]
     return ("{\n" + ",\n".join(rows) + ',\n "arrays": {\n' + ",\n".join(body) + "\n }\n}\n").encode()
+
+
+def _processor() -> str:
+    """Its name, family and model as far as the system says them: what compiled sums round by."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    said = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    number = [f"{word} {said[name]}" for name, word in (("cpu family", "family"), ("model", "model")) if name in said]
+    return ", ".join([said.get("model name") or platform.machine(), *number])
 
 
 def _rounded(value: Any) -> Any:

@@ -43,6 +43,8 @@ class Figure:
         compute: config -> arrays, float64, without a random state of its own; NaN where a value does not exist.
         draw: arrays, style -> matplotlib Figure.
         floors: for arrays of rounding errors and the like, the size below which a difference does not count.
+        packages: distributions besides NumPy and SciPy that the numbers depend on; where there are any, those of a
+            compiler, so that the processor is recorded next to their versions.
         expensive: whether `compute` is run on request only (it trains, say); otherwise the stored data are used.
     """
 
@@ -54,6 +56,7 @@ class Figure:
     compute: Callable[[Config], Arrays]
     draw: "Callable[[Arrays, Style], Canvas]"
     floors: Mapping[str, float] = field(default_factory=dict)
+    packages: tuple[str, ...] = ()
     expensive: bool = False
 
     def __post_init__(self) -> None:

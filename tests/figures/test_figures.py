@@ -2,11 +2,13 @@
 
 import json
 import os
+import platform
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -260,6 +262,34 @@ def test_another_configuration_fails_the_check(folder: Path) -> None:
 def test_versions_are_recorded_and_not_checked(folder: Path) -> None:
     edit(folder, lambda document: document["versions"].update(numpy="1.0"))
     assert figures.make(["ratio_tilt"], out=folder, check=True)[0].ok
+
+
+CPUS = """processor\t: 0
+cpu family\t: 26
+model\t\t: 2
+model name\t: Some Chip
+processor\t: 1
+model name\t: Some Chip
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "found"), [(CPUS, "Some Chip, family 26, model 2"), ("Features : fp asimd\n", "metal"), (None, "metal")]
+)
+def test_figures_that_train_record_packages_and_processor(
+    arrays: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str | None, found: str
+) -> None:
+    if says is not None:
+        (tmp_path / "cpuinfo").write_text(says)
+    monkeypatch.setattr(_data, "_CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(_data, "platform", SimpleNamespace(
+        machine=lambda: "metal", processor=lambda: "", python_version=platform.python_version
+    ))  # fmt: skip
+    figure = figures.available()["ratio_tilt"]
+    plain = json.loads(_data.encode(figure, arrays["ratio_tilt"]))["versions"]
+    assert set(plain) == {"python", "pmdtheory", "numpy", "scipy"}
+    more = json.loads(_data.encode(replace(figure, packages=("matplotlib",)), arrays["ratio_tilt"]))["versions"]
+    assert more == {**plain, "matplotlib": version("matplotlib"), "processor": found}
 
 
 def test_missing_data_fail_the_check(tmp_path: Path) -> None:

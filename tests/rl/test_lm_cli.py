@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -19,9 +20,11 @@ from tiny_llm_rl.cli import main
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.pretrain import PretrainConfig
+from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.sink import make_sink
 from tiny_llm_rl.tasks import make
 from tiny_llm_rl.tokenizer import Tokenizer
+from tiny_llm_rl.train import RunStatus
 from tiny_llm_rl.weights import load_model, save_model
 
 pytestmark = pytest.mark.jax
@@ -118,9 +121,8 @@ def test_presets_are_fair():
             assert odd <= own | set(chosen.varies), arm.name
 
 
-def write_run(folder, rewards, accuracy):
-    folder.mkdir(parents=True)
-    (folder / "summary.json").write_text(json.dumps({"status": "FINISHED"}))
+def write_run(folder, config, rewards, accuracy, status="FINISHED"):
+    RunDirectory(folder, config, kind="train").finish({"status": status, "batches": len(rewards)})
     lines = [json.dumps({"batch": i, "train_reward": r}) for i, r in enumerate(rewards)]
     lines[-1] = json.dumps(
         {
@@ -139,14 +141,41 @@ def test_runs_are_collected_with_every_seed(tmp_path):
     chosen = presets.preset("cpu-quick")
     for a, arm in enumerate(chosen.arms):
         for seed in range(chosen.seeds):
-            write_run(tmp_path / f"{arm.name}-{seed}", [0.1, 0.2 + a], 0.1 * a + 0.01 * seed)
+            config, status = replace(arm.config, seed=seed), "NO_SIGNAL" if (a, seed) == (2, 1) else "FINISHED"
+            write_run(tmp_path / f"{arm.name}-{seed}", config, [0.1, 0.2 + a], 0.1 * a + 0.01 * seed, status)
     found = experiments.collected(chosen, tmp_path, ["train_reward"])
     assert found["train_reward"].shape == (4, chosen.seeds, chosen.arms[0].config.batches)
     assert found["train_reward"][2, 1, :2].tolist() == [0.1, 2.2]
     assert np.isnan(found["train_reward"][:, :, 2:]).all()
     np.testing.assert_allclose(found["accuracy"], 0.1 * np.arange(4)[:, None] + 0.01 * np.arange(chosen.seeds))
+    stopped = np.zeros((4, chosen.seeds))
+    stopped[2, 1] = experiments.ENDINGS.index("NO_SIGNAL")
+    assert found["ended"].tolist() == stopped.tolist()
+    assert (found["batches_done"] == 2).all()
     (tmp_path / "grpo-2" / "summary.json").unlink()
     refused(ValueError, lambda: experiments.collected(chosen, tmp_path, []), "grpo-2", "has not ended")
+
+
+def test_runs_of_another_config_are_refused(tmp_path):
+    """Where a preset has changed, what lies in its folder is not its data; an option that is new has its default."""
+    chosen = replace(presets.preset("cpu-quick"), arms=presets.preset("cpu-quick").arms[:1], seeds=1)
+    config = chosen.arms[0].config
+    write_run(tmp_path / "old" / "mean-0", replace(config, learning_rate=1e-4), [0.1], 0.1)
+    refused(
+        ValueError, lambda: experiments.collected(chosen, tmp_path / "old", []),
+        "mean-0", "cpu-quick", "learning_rate is 0.0001", "0.0002",
+    )  # fmt: skip
+    write_run(tmp_path / "new" / "mean-0", config, [0.1], 0.1)
+    path = tmp_path / "new" / "mean-0" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["config"]["measure_every"]
+    path.write_text(json.dumps(stored))
+    assert experiments.collected(chosen, tmp_path / "new", [])["accuracy"].tolist() == [[0.1]]
+
+
+def test_every_ending_has_a_code():
+    assert set(experiments.ENDINGS) == {status.name for status in RunStatus} - {RunStatus.STOPPED.name}
+    assert experiments.ENDINGS[0] == "FINISHED"
 
 
 def test_a_preset_makes_its_own_base_once(tmp_path):
@@ -207,7 +236,7 @@ def test_a_table_of_arms_by_hand(monkeypatch):
     arrays = {
         "accuracy": accuracy, "accuracy_low": accuracy - 0.02, "accuracy_high": accuracy + 0.03,
         "eval_length": 10.0 * accuracy, "eval_entropy": accuracy,
-        "finished": np.array([[1, 1, 0], [1, 0, 0], [0, 0, 0]]),
+        "ended": np.array([[0, 0, 3], [0, 2, 2], [1, 1, 3]]), "batches_done": np.ones((3, 3)),
     }  # fmt: skip
     found = verdicts.table(SimpleNamespace(arms=arms), arrays)
     assert found["base"] is base

@@ -90,5 +90,6 @@ FIGURE = Figure(
     },
     compute=compute,
     draw=draw,
+    packages=("jax", "optax"),
     expensive=True,
 )

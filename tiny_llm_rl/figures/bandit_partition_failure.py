@@ -130,5 +130,6 @@ FIGURE = Figure(
     },
     compute=compute,
     draw=draw,
+    packages=("jax", "optax"),
     expensive=True,
 )

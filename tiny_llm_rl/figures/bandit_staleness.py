@@ -167,5 +167,6 @@ FIGURE = Figure(
     },
     compute=compute,
     draw=draw,
+    packages=("jax", "optax"),
     expensive=True,
 )

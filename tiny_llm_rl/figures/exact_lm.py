@@ -176,5 +176,6 @@ FIGURE = Figure(
     compute=compute,
     draw=draw,
     floors={"descent": 1.0},
+    packages=("jax", "equinox", "optax"),
     expensive=True,
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import LIMIT, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, stored_of, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, PACKAGES, endings, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,9 +60,10 @@ FIGURE = Figure(
     and $\tau = .3$ standardised, whose advantages are about 2.5 times as large, so that their quotient, which sets the
     exact step (C1), is about the same. a: held-out accuracy after the last batch; band: the base. b: KL between the
     policies before and after a batch, mean over the batches.""",
-    config={"preset": "cpu-ablation"},
+    config={"preset": "cpu-ablation", "endings": endings()},
     arrays=stored_of(("train_reward", "kl_old_new")),
     compute=compute,
     draw=draw,
+    packages=PACKAGES,
     expensive=True,
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import GUIDE, KL, MEAN, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS
+from tiny_llm_rl.figures._lm_runs import LOOKS, PACKAGES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -105,5 +105,6 @@ FIGURE = Figure(
     },
     compute=compute,
     draw=draw,
+    packages=PACKAGES,
     expensive=True,
 )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, accuracies, arms_of, curve, stored_of, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, PACKAGES, accuracies, arms_of, curve, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -76,5 +76,6 @@ FIGURE = Figure(
     arrays=stored_of([name for name, _, _ in PANELS]),
     compute=compute,
     draw=draw,
+    packages=PACKAGES,
     expensive=True,
 )

@@ -19,8 +19,9 @@ FIGURE = sweep(
     the learning rate of Adam. Every seed, and the mean. a: accuracy on held-out prompts; band: the base. b: KL from
     the policy that sampled a batch to the one after it. c: largest log-ratio of a response of a batch. d: entropy at
     the end. The exact step bounds the log-ratio of every response at a given $\tau$ (C1); a network under a large
-    learning rate overshoots it. Runs whose log-ratio passed 1,000 nats stopped there and count with the policy
-    before.""",
+    learning rate overshoots it. In b and c a seed is the mean over its batches, the line that over all batches of all
+    seeds. Crossed runs stopped before the eighth batch, most since no group held both right and wrong answers; they
+    count with the policy before, and the data say why and after how many batches.""",
     config={
         "preset": "cpu-drift",
         "settings": [0.0001, 0.0002, 0.0004, 0.0008, 0.0016, 0.0032],
@@ -36,5 +37,6 @@ FIGURE = sweep(
     },
     curves=CURVES,
     panels=PANELS,
-    label="learning rate",
+    label=r"learning rate $\times 10^4$",
+    unit=1e-4,
 )

@@ -20,7 +20,8 @@ FIGURE = sweep(
     the base. b: KL from the policy that sampled a batch to the one after it. c: entropy and d: length of responses at
     the end. At $\tau = 1$ and above the two baselines are nearly the same number (C12), and so are the runs; below it
     PMD-part's targets are dominated by the failures of groups with a success (C16). PMD-mean has an interior
-    optimum.""",
+    optimum. Crossed
+    runs stopped early, without a group that held both right and wrong answers.""",
     config={
         "preset": "cpu-tau",
         "settings": [0.01, 0.03, 0.1, 0.3, 1.0, 3.0],

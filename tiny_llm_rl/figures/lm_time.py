@@ -6,7 +6,7 @@ import numpy as np
 
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, stored_of, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, PACKAGES, arms_of, endings, stored_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -67,9 +67,10 @@ FIGURE = Figure(
     time a token hardly depends on the batch, so a larger batch saves only what is done once a batch; on an
     accelerator, where decoding waits for memory, it saves most of the time. That PMD-mean stays near its
     fresh-rollout accuracy when batches grow (C4, C15) is what would be traded for that time.""",
-    config={"preset": "cpu-stability", "arms": arms_of("cpu-stability")["arms"]},
+    config={"preset": "cpu-stability", "arms": arms_of("cpu-stability")["arms"], "endings": endings()},
     arrays=stored_of(("train_reward", "cpu_seconds")),
     compute=compute,
     draw=draw,
+    packages=PACKAGES,
     expensive=True,
 )

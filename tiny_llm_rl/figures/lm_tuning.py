@@ -7,7 +7,7 @@ import numpy as np
 from pmdtheory._checks import FloatArray
 from pmdtheory.figures._record import Arrays, Config, Figure
 from pmdtheory.figures._style import BLACK, Style
-from tiny_llm_rl.figures._lm_runs import LOOKS, arms_of, trained
+from tiny_llm_rl.figures._lm_runs import LOOKS, PACKAGES, arms_of, trained
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
@@ -22,6 +22,7 @@ TITLES = {
     "gspo": "GSPO",
 }
 PRESETS = ("cpu-tune", "cpu-long-tune")
+MARKS = "os^D"  # of the values of a dial, in their order
 
 __all__ = ["FIGURE", "best", "scores"]
 
@@ -77,11 +78,11 @@ def draw(data: Arrays, style: Style) -> "Canvas":
                 rates, values, marks = zip(*points, strict=True)
                 look = {key: value for key, value in LOOKS[row].items() if not key.startswith("mark")}
                 rates = tuple(1e4 * rate for rate in rates)
-                ax.plot(rates, values, **look, marker="os^"[size], markersize=3, markerfacecolor="white")
+                ax.plot(rates, values, **look, marker=MARKS[size], markersize=3, markerfacecolor="white")
                 for rate, value, mark in zip(rates, values, marks, strict=True):
                     if mark:
                         ax.plot(
-                            rate, value, marker="os^"[size], markersize=5.0, color=look["color"],
+                            rate, value, marker=MARKS[size], markersize=5.0, color=look["color"],
                             markeredgecolor="white", markeredgewidth=0.6, zorder=5 - 0.1 * list(TITLES).index(row),
                         )  # fmt: skip
         ax.set_xscale("log")
@@ -103,16 +104,17 @@ FIGURE = Figure(
     name="lm_tuning",
     title="Settings tried for each algorithm",
     caption=r"""The settings among which those of the comparisons were chosen: for every algorithm the same
-    number of runs, over the learning rate and its own dial: eight for responses of 14 tokens (a), twelve for 73 (b).
-    Dials, in the order circle, square, triangle: $\tau$ = .1, .3 for PMD-mean and the explicit penalty (b: and
-    .03), .3, 1 for PMD-part (b: and 3); clip .1, .2 for GRPO (b: and .4), .02/.027, .06/.08 for GSPO (b:
-    .004/.0054, .02/.027, .001/.00135); nothing for the regression without a regulariser, which got eight learning
-    rates. Each was run once, with a seed that no comparison uses, and judged by its reward on fresh training
-    prompts in the last five batches. What $\tau$ does to PMD-mean and PMD-part differs (C12), so neither is tuned
-    with the other's.""",
+    number of runs, over the learning rate and its own dial: eight for responses of 14 tokens (a), sixteen for 73
+    (b). Dials, in the order circle, square, triangle, diamond: $\tau$ = .1, .3 for PMD-mean and the explicit penalty
+    (b: .1, .3, .03, 1 for PMD-mean), .3, 1 for PMD-part (b: and 3, .1); clip .1, .2 for GRPO (b: and .4, .8),
+    .02/.027, .06/.08 for GSPO (b: .004/.0054, .02/.027, .001/.00135, .06/.08); nothing for the regression without a
+    regulariser, which got eight learning rates. Each was run once, with a seed that no comparison uses, and judged by
+    its reward on fresh training prompts in the last five batches. What $\tau$ does to PMD-mean and PMD-part differs
+    (C12), so neither is tuned with the other's.""",
     config={each: arms_of(each)["arms"] for each in PRESETS},
     arrays={"cpu_tune": "[R]", "cpu_long_tune": "[L]"},
     compute=compute,
     draw=draw,
+    packages=PACKAGES,
     expensive=True,
 )
