@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from tiny_llm_rl._checks import shown
-from tiny_llm_rl.checkpoint import write_atomically
+from tiny_llm_rl.checkpoint import remove_spares, write_atomically
 
 __all__ = ["SCHEMA", "RunDirectory", "difference", "plain", "read_config", "with_defaults"]
 
@@ -173,6 +173,7 @@ class RunDirectory:
                 raise ValueError(
                     f"{self.path} is being trained by another process; wait for it, or give another directory"
                 ) from None
+            remove_spares(self.metrics, self.checkpoint, self.summary)
             yield
 
     def log(self, record: dict[str, Any]) -> None:
