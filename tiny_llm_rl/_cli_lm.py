@@ -12,6 +12,7 @@ from tyro.conf import OmitArgPrefixes, Positional
 
 from pmdtheory._console import progress, tabulated
 from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
+from tiny_llm_rl._signals import STATUS, held_signals
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.devices import Devices
 from tiny_llm_rl.pretrain import PretrainConfig
@@ -37,7 +38,8 @@ def _pretraining(config: PretrainConfig) -> Iterator[Callable[[dict[str, Any]], 
 class Pretrain:
     """Make a base model from demonstrations: right ones first, then careless ones, until its pass rate has fallen.
 
-    Example: `tiny-llm-rl pretrain --out bases/sum.safetensors --pass-rate 0.12`.
+    Example: `tiny-llm-rl pretrain --out bases/sum.safetensors --pass-rate 0.12`. A base that misses the rate is written
+    all the same.
     """
 
     out: Path
@@ -48,8 +50,8 @@ class Pretrain:
     """Print the record as JSON, and nothing else, to standard output."""
 
     def run(self) -> int:
-        """Exit status 0."""
-        from tiny_llm_rl.pretrain import pretrain
+        """Exit status 0; 1 when the base has another pass rate than was asked for."""
+        from tiny_llm_rl.pretrain import missed, pretrain
         from tiny_llm_rl.weights import save_model
 
         if self.out.suffix != ".safetensors":
@@ -66,7 +68,10 @@ class Pretrain:
                 tabulated(str(self.out), ("", ""), [(name.replace("_", " "), str(v)) for name, v in record.items()]),
                 end="",
             )
-        return 0
+        said = missed(self.config, record)
+        if said:
+            print(f"tiny-llm-rl: {said}", file=sys.stderr)
+        return int(bool(said))
 
 
 @dataclass(frozen=True)
@@ -109,7 +114,7 @@ class Train:
             model: Any = gathered(outcome.model)
         if leads() and outcome.status is not RunStatus.STOPPED:
             _, task, tokenizer = base
-            record = {"task": task.name, "difficulty": list(self.config.difficulty), "alphabet": tokenizer.alphabet}
+            record = {"task": task.name, "difficulty": list(task.difficulty), "alphabet": tokenizer.alphabet}
             save_model(self.out / "model.safetensors", model, {**record, "config": plain(self.config)})
             if self.json:
                 print(directory.summary.read_text(), end="")
@@ -128,7 +133,8 @@ def _first_and_last(records: list[dict[str, Any]]) -> list[tuple[str, str, str]]
         for name in last
         if isinstance(last[name], (int, float)) and name != "batch"
     ]
-    return rows + [(f"evaluation {name}", "", _shown(value)) for name, value in last.get("evaluation", {}).items()]
+    found = last.get("evaluation", {})
+    return rows + [(f"evaluation {name.replace('_', ' ')}", "", _shown(value)) for name, value in found.items()]
 
 
 def _shown(value: Any) -> str:
@@ -145,7 +151,7 @@ class Sample:
     """
 
     model: Positional[str]
-    """Name of a base that comes with the package, a `.safetensors` file, or a run's directory."""
+    """A base that comes with the package, a `.safetensors` file, or a run's directory, ended or not."""
     prompts: Positional[tuple[str, ...]]
     """Texts such as `3+4+5+6=`."""
     samples: int = 4
@@ -164,14 +170,13 @@ class Sample:
         import numpy as np
 
         from tiny_llm_rl._checks import whole
+        from tiny_llm_rl._policy import load_policy
         from tiny_llm_rl.rollout import sample
-        from tiny_llm_rl.train import load_base
 
         if not self.prompts:
             raise ValueError('prompts is empty; give at least one text, such as "3+4+5+6="')
         whole("samples", self.samples, "take at least one")
-        path = Path(self.model) / "model.safetensors"
-        policy, task, tokenizer = load_base(str(path) if path.is_file() else self.model)
+        policy, task, tokenizer = load_policy(self.model)
         rows, lengths = tokenizer.rows(self.prompts, max(task.prompt_slots, *map(len, self.prompts)))
         found = sample(
             policy, jnp.asarray(rows), jnp.asarray(lengths), jax.random.key(self.seed),
@@ -216,8 +221,13 @@ class Reproduce:
     """Print JSON, and nothing else, to standard output."""
 
     def run(self) -> int:
-        """Exit status 0; 1 when a run broke down that was not expected to."""
+        """Exit status 0 when every run has ended; 130 or 143 when a signal stopped it.
+
+        To break down is one of the outcomes that are compared: the table counts the runs that did not.
+        """
         from tiny_llm_rl import experiments, presets, verdicts
+        from tiny_llm_rl.pretrain import missed
+        from tiny_llm_rl.weights import load_model
 
         chosen = presets.preset(self.preset)
         out = self.out or Path("runs") / self.preset
@@ -225,11 +235,18 @@ class Reproduce:
         if chosen.pretrain is not None:
             with _pretraining(chosen.pretrain) as watch:
                 base = experiments.made_base(chosen, out, watch)
-        with progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
-            statuses = experiments.run(
-                chosen, out, processes=self.processes,
-                report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
-            )  # fmt: skip
+            said = missed(chosen.pretrain, load_model(out / "base.safetensors")[1])
+            if said:
+                print(f"tiny-llm-rl: base {base}: {said}", file=sys.stderr)
+        with held_signals() as seen, progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
+            try:
+                statuses = experiments.run(
+                    chosen, out, processes=self.processes, stop=lambda: bool(seen),
+                    report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
+                )  # fmt: skip
+            except KeyboardInterrupt:
+                print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)
+                return STATUS[seen[0]] if seen else 130
         table = verdicts.table(chosen, experiments.collected(chosen, out, ()), base)
         if self.json:
             print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))

@@ -65,12 +65,18 @@ class Sweep:
             raise ValueError(f"against must name one or two axes, got {against}; choose from {', '.join(dict(axes))}")
         executor = make_executor(self.executor, self.job, sweep.local().environment)
         statuses: dict[str, str] = {}
+
+        def ended(name: str, status: str, done: int, total: int) -> None:
+            # Cells that had ended before are told of first: a metric that nothing holds costs the first cell at most.
+            if self.metric is not None and status not in sweep.UNDONE:
+                sweep.check_metric(self.metric, self.out / name)
+            advance(f"{name} {status.lower()}", done)
+
         if not self.collect:
             with held_signals() as seen, progress("sweep", len(grid.cells)) as advance:
                 try:
                     statuses = sweep.run_sweep(
-                        grid, self.out, executor=executor, workers=self.workers, stop=lambda: bool(seen),
-                        report=lambda name, status, done, total: advance(f"{name} {status.lower()}", done),
+                        grid, self.out, executor=executor, workers=self.workers, stop=lambda: bool(seen), report=ended,
                     )  # fmt: skip
                 except KeyboardInterrupt:
                     print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)

@@ -4,10 +4,11 @@ Reinforcement learning sharpens a skill that is there. A base that was merely st
 one that learned the task and then saw careless work can, as large models can.
 """
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import equinox as eqx
 import jax
@@ -23,7 +24,9 @@ from tiny_llm_rl.rollout import END_TOKEN, log_probs, sample
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
 
-__all__ = ["PretrainConfig", "measured", "pretrain", "rehearsed"]
+__all__ = ["PretrainConfig", "measured", "missed", "pretrain", "rehearsed"]
+
+_MEASURED: Final = 2048  # held-out prompts that the pass rates of a record are means over
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,8 @@ class PretrainConfig:
         learning_rate: peak of Adam's, reached after a twentieth of the clean steps and brought down to a tenth.
         careless_rate: learning rate of the careless phase.
         noise: probability that a step of a careless demonstration is wrong.
-        pass_rate: the careless phase ends at this sampled pass rate, or below.
-        careless_steps: most steps of the careless phase.
+        pass_rate: the careless phase ends at this sampled pass rate, or below; `missed` says whether it was reached.
+        careless_steps: most steps of the careless phase; 0 stays with the clean model, whatever its pass rate.
         check_every: careless steps between two measurements of the pass rate.
         seed: of weights and demonstrations.
 
@@ -170,6 +173,35 @@ def measured(
     return np.array([task.reward(text, response) for text, response in zip(texts, said, strict=True)])
 
 
+def missed(config: PretrainConfig, record: dict[str, Any]) -> str:
+    """How a base missed the pass rate that was asked for, and the remedy; empty where it did not.
+
+    It did when the careless steps ran out above it, when the clean model is below it, or when the careless phase fell
+    to less than half of it between two measurements. Two standard errors of the measured rates are let pass.
+
+    Args:
+        config: that was asked for.
+        record: what `pretrain` returned with the model.
+
+    >>> missed(PretrainConfig(pass_rate=0.5), {"pass_rate": 0.49, "clean_pass_rate": 0.9, "careless_steps": 20})
+    ''
+    """
+    asked, found, clean = config.pass_rate, record["pass_rate"], record["clean_pass_rate"]
+    spread = 2 * math.sqrt(asked * (1 - asked) / _MEASURED)
+    if config.careless_steps == 0:
+        return ""
+    if found > asked + spread and record["careless_steps"] == config.careless_steps:
+        return f"pass rate {found:.3f} is above pass_rate={asked:g}; raise careless_steps, careless_rate or noise"
+    if clean < asked - spread:
+        return (
+            f"pass rate {found:.3f} is below pass_rate={asked:g}, and so is that of the clean model, {clean:.3f}; "
+            "raise clean_steps, layers or width"
+        )
+    if found < min(asked - spread, asked / 2):
+        return f"pass rate {found:.3f} fell past pass_rate={asked:g}; lower check_every or careless_rate"
+    return ""
+
+
 def pretrain(
     config: PretrainConfig, report: Callable[[dict[str, Any]], None] = lambda record: None
 ) -> tuple[Transformer, dict[str, Any]]:
@@ -215,7 +247,7 @@ def pretrain(
         model, state, loss = step(batch, model, state)
         if done % 25 == 0 or done == config.clean_steps:
             report({"phase": "clean", "step": done, "of": config.clean_steps, "loss": float(loss)})
-    clean = pass_rate(model, 0, prompts=2048, evaluation=True)
+    clean = pass_rate(model, 0, prompts=_MEASURED, evaluation=True)
     careless, now = 0, clean
     while careless < config.careless_steps and now > config.pass_rate:
         careless += 1
@@ -234,10 +266,10 @@ def pretrain(
             )
     record = {
         "task": config.task,
-        "difficulty": list(config.difficulty),
+        "difficulty": list(task.difficulty),
         "alphabet": task.alphabet,
         "clean_pass_rate": clean,
-        "pass_rate": pass_rate(model, 1, prompts=2048, evaluation=True),
+        "pass_rate": pass_rate(model, 1, prompts=_MEASURED, evaluation=True),
         "clean_steps": done,
         "careless_steps": careless,
         "seed": config.seed,

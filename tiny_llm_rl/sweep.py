@@ -24,6 +24,7 @@ __all__ = [
     "UNDONE",
     "Grid",
     "cell",
+    "check_metric",
     "local",
     "payload",
     "rows",
@@ -163,6 +164,33 @@ def _results(path: Path) -> dict[str, Any]:
             if isinstance(value, (int, float)) and name != "batch"
         }
     return found
+
+
+def check_metric(metric: str, path: Path) -> None:
+    """ValueError for a column that the table of a sweep will not have, by what one of its runs has left.
+
+    A run that broke down lacks some columns and is not asked, and a number that is missing or infinite in one run is a
+    column all the same.
+
+    Args:
+        metric: name of a column.
+        path: directory of a run that has ended.
+
+    Raises:
+        ValueError: for another name, with those that are known.
+    """
+    summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    if summary.get("status", "FINISHED") != "FINISHED":
+        return
+    lines = (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    found = {*_results(path), *(f"last.{name}" for name, value in json.loads(lines[-1]).items() if _gap(value))}
+    if metric not in found:
+        raise ValueError(f"metric {shown(metric)} is no number of a cell; choose from {', '.join(sorted(found))}")
+
+
+def _gap(value: Any) -> bool:
+    """Whether this stands where a record of another run may have a finite number."""
+    return value is None or value in ("inf", "-inf")
 
 
 def rows(grid: Grid, out: Path, statuses: Mapping[str, str] | None = None) -> list[dict[str, Any]]:

@@ -25,12 +25,14 @@ class Task(ABC):
         alphabet: characters of prompts and responses.
         prompt_slots: the longest prompt, tokens.
         response_slots: the longest response, tokens, its end symbol included.
+        difficulty: the sizes that it draws from; empty where a task has none.
     """
 
     name: str
     alphabet: str
     prompt_slots: int
     response_slots: int
+    difficulty: tuple[int, ...] = ()
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> str:

@@ -35,7 +35,7 @@ class _Arithmetic(Task):
     sign: str
 
     def __init__(self, digits: Sequence[int]) -> None:
-        self.digits = _sizes(digits)
+        self.digits = self.difficulty = _sizes(digits)
 
     def draw(self, rng: np.random.Generator) -> str:
         """Both numbers have lengths drawn from `digits`."""

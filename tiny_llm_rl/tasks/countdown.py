@@ -37,6 +37,7 @@ class Countdown(Task):
             raise ValueError(f"count must not be empty, got {shown(count)}; give numbers of numbers such as (3, 4)")
         self.count = tuple(whole("count", k, "two numbers at least are combined", least=2) for k in count)
         self.largest = whole("largest", largest, "numbers are drawn from 1 to it", least=2)
+        self.difficulty = self.count
         longest, wide = max(self.count), len(str(largest))
         widest = wide * longest
         self.prompt_slots = longest * (wide + 1) + widest + 1

@@ -34,7 +34,7 @@ class DigitSum(Task):
         if not len(terms):
             raise ValueError(f"terms must not be empty, got {shown(terms)}; give numbers of digits such as (4, 6, 8)")
         self.terms = tuple(whole("terms", k, "a sum has two digits at least", least=2) for k in terms)
-        longest = max(self.terms)
+        self.difficulty, longest = self.terms, max(self.terms)
         self.prompt_slots = 2 * longest
         widest = len(str(9 * longest + 3 * (longest - 1)))  # of a running sum, all steps wrong and upwards
         # k - 1 numbers, a separator before each but the first, the end symbol; `#` and the answer alone for k = 2.
