@@ -91,7 +91,7 @@ def collected(chosen: Preset, out: Path, curves: Sequence[str]) -> dict[str, Flo
         curves: names of numbers that a record holds.
 
     Returns:
-        Each curve as `[arms, seeds, batches]`, NaN behind the end of a run that failed; `accuracy`,
+        Each curve as `[arms, seeds, batches]`, NaN from the batch on that a run failed in; `accuracy`,
         `accuracy_low`, `accuracy_high`, `eval_length`, `eval_entropy` of the last evaluation, `[arms, seeds]`;
         `ended`, the place of the run's status in `ENDINGS`, and `batches_done`, without the one that failed.
 
@@ -112,7 +112,7 @@ def collected(chosen: Preset, out: Path, curves: Sequence[str]) -> dict[str, Flo
             arrays["batches_done"][a, seed] = summary["batches"]
             for line in (path / "metrics.jsonl").read_text().splitlines():
                 record = json.loads(line)
-                for name in curves:
+                for name in curves if record["batch"] < summary["batches"] else ():
                     value = record.get(name)
                     arrays[name][a, seed, record["batch"]] = np.nan if value in (None, "inf", "-inf") else value
                 if "evaluation" in record:

@@ -10,7 +10,7 @@ FIGURE = comparison(
     caption=r"""What `tiny-llm-rl reproduce --preset cpu-quick` trains in minutes on two cores: sums of 4 to 8 digits
     from the shipped base, 60 batches of 64 prompts with 8 rollouts and 16 updates, learning rate $2\cdot 10^{-4}$ for
     all, nothing tuned. a–c: mean and range over the seeds, as far as there are any: a run in which no group held both
-    right and wrong answers stopped at that batch and counts with the policy before (crossed in d). d: accuracy on
+    right and wrong answers stopped before that batch and counts with the policy before (crossed in d). d: accuracy on
     512 held-out prompts at the end, every seed, with the mean; band: the base. PMD-part at $\tau = .1$ and the
     regression without a regulariser fall below it (C16, C15).""",
     preset="cpu-quick",

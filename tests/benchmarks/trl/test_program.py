@@ -23,6 +23,8 @@ def test_ratios_are_of_medians():
     assert found["cpu_ratio"]["groups"] == pytest.approx(3.5 / 1.0)
     assert found["slowest_part_of_trl"] == "loss"
     assert found["trl"]["phases"] == {"generation": 1.5, "loss": 3.0}
+    split = {"generation": 3.0, "loss: log-probabilities": 2.0, "backward": 2.0}  # the loss is timed in two pieces
+    assert program.compared(ours, [record(8.0, 4.0, **split)])["slowest_part_of_trl"] == "loss and backward"
     assert found["tiny_llm_rl"]["groups"]["tokens_a_second"] == pytest.approx(50.0)
     assert found["tiny_llm_rl"]["groups"]["spread"] == [1.0, 50.0]
 
@@ -33,7 +35,11 @@ def test_the_page_says_what_was_measured():
     stored = json.loads((root / "tests/benchmarks/results/trl.json").read_text())
     table = (root / "docs/results.md").read_text().partition("side by side with TRL")[2]
     sides = ("responses, not measured", "responses, measured", "groups, not measured", "groups, measured")
+    shapes = [(case["threads"], case["prompts"], case["minibatches"]) for case in stored["cases"]]
+    assert tuple(shapes) == program.CASES
+    assert {threads for threads, _, _ in shapes} == {1}  # the table's rows do not name the threads
     for case in stored["cases"]:
+        assert case["slowest_part_of_trl"] == "loss and backward"
         row = re.search(rf"^\| {case['prompts']} × 8, {case['minibatches']}\b.*$", table, re.MULTILINE)[0]
         numbers = [float(number) for number in re.findall(r"\| ([\d.]+) (?=\|)", row)]
         assert numbers == [round(case["cpu_ratio"][side], 1) for side in sides]
