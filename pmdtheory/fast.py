@@ -6,6 +6,8 @@ works in float32 unless told otherwise**: for float64 call `jax.config.update("j
 
 Derivatives with respect to reward, log-policy, tau, baseline and sampler are implicit, through the root (C13), to any
 order, forwards and backwards; they see the law renormalised, and are zero at masked actions and those without mass.
+Laws that are divided among accelerators stay where they are; on several CPU devices very many of them (65,536 entries)
+are brought together, because there they are worked through in blocks that fit a cache.
 Actions of equal reward are not merged; a prompt with binary rewards is a problem of two actions, `log_policy =
 [log(1 - p), log p]` and `reward = [0, 1]` (C10), which is how a million prompts take a fraction of a second.
 

@@ -213,7 +213,7 @@ class Run:
             self.devices, (prompts[index], lengths[index], tokens, masks)
         )
         old_logp, signals, weight = mesh.shard_batch(self.devices, (logp, np.asarray(signal), weights))
-        if config.anchor == "current" and self.past:
+        if config.anchor == "current":
             with mesh.in_context(self.devices):
                 anchor = sequence_log_probs(self.model, text, config.minibatches)
             weight = weight * importance_weights(

@@ -29,7 +29,8 @@ class TrainConfig:
             are then computed once for all n responses.
         lag: whole batches by which the sampling policy is older than the trained one.
         anchor: where the log-ratio starts: at the policy that sampled ("sampler", what implementations do), or at the
-            one that starts the batch ("current", C15); they differ when lag > 0.
+            one that starts the batch ("current", C15), whose log-probabilities are then computed as the updates compute
+            them. They differ when lag > 0, and by rounding otherwise, which in bfloat16 is no small thing.
         correction: "truncated" weighs each response by min(anchor / sampler, truncation); needs anchor "current".
         truncation: the cap, at least 1.
         filter_groups: use only groups whose rewards differ.

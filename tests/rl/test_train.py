@@ -115,6 +115,21 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tmp_path, options):
     assert json.loads((tmp_path / "b/summary.json").read_text())["status"] == "FINISHED"
 
 
+def test_an_anchor_computed_as_the_updates_do_has_no_rounding_of_the_sampler():
+    """Before the first update a log-ratio is the difference of two programs: in bfloat16 sampler and update differ."""
+    _, task, tokenizer = base()
+    half = Transformer(ModelConfig(4, 32, 2, 2, compute="bfloat16"), jax.random.key(0))
+    half = jax.tree.map(lambda leaf: leaf + 0.3 * jax.random.normal(jax.random.key(1), leaf.shape), half)
+    config = dataclasses.replace(SMALL, minibatches=1, batches=1, learning_rate=1e-9)
+    seen = {
+        anchor: train(dataclasses.replace(config, anchor=anchor), base=(half, task, tokenizer)).records[0]
+        for anchor in ("sampler", "current")
+    }
+    assert seen["sampler"]["train_reward"] == seen["current"]["train_reward"]  # the same responses
+    assert seen["sampler"]["largest_log_ratio_seen"] > 1e-3
+    assert seen["current"]["largest_log_ratio_seen"] < 1e-5
+
+
 def test_a_finished_run_is_not_trained_again(tmp_path):
     directory = RunDirectory(tmp_path / "a", SMALL, kind="train")
     first = train(SMALL, directory, base=base())
