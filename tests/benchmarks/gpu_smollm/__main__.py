@@ -5,6 +5,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tiny_llm_rl.smollm.model import random_llama
 from tiny_llm_rl.smollm.training import ModelOptions, base
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
-from tiny_llm_rl.train import RunStatus, train
+from tiny_llm_rl.train import Run, RunStatus, train
 
 MODEL = ["smollm2"]
 SECONDS = [480.0]
@@ -57,9 +58,9 @@ class Halves(Task):
         return response[:1]
 
 
-def start(size: str) -> tuple[Any, Task, Any]:
+def start(size: str, options: ModelOptions = OPTIONS) -> tuple[Any, Task, Any]:
     if size == "full":
-        return base(installed(MODEL[0]), OPTIONS)
+        return base(installed(MODEL[0]), options)
     config = LlamaConfig(10, 16, 2, 4, 2, 4, 16, remat=True, rows=4)
     return random_llama(config, jax.random.key(0), biases="qkv", scale=0.3), Halves(), Tokenizer("abcdefgh")
 
@@ -68,6 +69,7 @@ def config(size: str, **changes: Any) -> TrainConfig:
     full: dict[str, Any] = {
         "prompts": 16, "rollouts": 16, "minibatches": 8, "batches": 60, "learning_rate": 1e-5, "tau": 0.3,
         "warm_up": 8, "evaluate_every": 15, "evaluation_prompts": 256, "evaluation_samples": 4,
+        "anchor": "current",  # in bfloat16 the sampler's log-probabilities are not the updates'
     }  # fmt: skip
     tiny = {"prompts": 4, "rollouts": 4, "minibatches": 2, "batches": 2, "evaluate_every": 2, "evaluation_prompts": 4}
     return TrainConfig(**{**full, **(tiny if size == "tiny" else {}), **changes})
@@ -123,6 +125,25 @@ def throughput(size: str) -> dict[str, Any]:
     }
 
 
+def largest(size: str) -> dict[str, Any]:
+    """Two batches of 128 prompts with 8 responses of 128 slots, every weight trained: memory, and where time goes."""
+    this = config(size, **({"prompts": 128, "rollouts": 8} if size == "full" else {}), batches=2)
+    run = Run(this, start(size, replace(OPTIONS, tokens=128)))
+    found = []
+    for _ in range(this.batches):
+        status, record = run.batch()
+        if status is not None:
+            raise RuntimeError(f"batch {record['batch']} ended with {status.name}: {status.value}")
+        found.append(record)
+    names = ("tokens_sampled", "response_length", "seconds", "peak_memory", "state_bytes", "kl_old_new", "train_reward")
+    return {
+        "responses": this.batch,
+        "minibatches": this.minibatches,
+        "slots": run.task.response_slots,
+        "batches": [{name: record[name] for name in names} for record in found],  # the first one compiles
+    }
+
+
 def arm(name: str, size: str) -> dict[str, Any]:
     """All seeds of an algorithm; `Unfinished` when the time is over first."""
     began, found = time.perf_counter(), {}
@@ -147,6 +168,7 @@ def arm(name: str, size: str) -> dict[str, Any]:
 
 
 PARTS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "smollm-memory": largest,  # the first: a device's peak is that of the process
     "smollm-throughput": throughput,
     "smollm-mean": partial(arm, "pmd-mean"),
     "smollm-grpo": partial(arm, "grpo"),
