@@ -210,6 +210,12 @@ def test_to_break_down_is_an_outcome_of_a_comparison(base, tmp_path, capsys, mon
     found = json.loads(capsys.readouterr().out)
     assert found["runs"] == {"mean-0": "NO_SIGNAL"}
     assert found["accuracy"] == [[0.0]]  # evaluated all the same
+    drawn = [tmp_path / "figures" / name for name in ("data/two.json", "two.pdf", "two.png")]
+    assert found["files"] == list(map(str, drawn))
+    data = json.loads(drawn[0].read_text())
+    assert data["arrays"]["accuracy"] == [[0.0]]
+    assert data["arrays"]["ended"] == [[data["config"]["endings"].index("NO_SIGNAL")]]
+    assert drawn[2].read_bytes()[:4] == b"\x89PNG"
     (tmp_path / "mean-0" / "summary.json").unlink()
     (tmp_path / "mean-0" / "checkpoint.npz").write_bytes(b"nonsense")
     assert main(["reproduce", "--preset", "two", "--out", str(tmp_path), "--json"]) == 2  # one that raised
@@ -317,7 +323,8 @@ def test_a_sweep_of_training_whose_worker_is_killed_ends_like_one_that_was_not(t
     executor = Watched(sweep.local().environment)
     found = sweep.run_sweep(grid, tmp_path, executor=executor, workers=1, stop=strike)
     assert found == dict.fromkeys(grid.cells, "FINISHED")
-    assert [worker.problem() for worker in started] == ["signal 9", ""]
+    assert len(started) == 2
+    assert started[0].problem() == "signal 9"
     with (tmp_path / "claims" / first.name).open() as journal:
         assert [event["event"] for event in _cells.events(journal)] == ["claimed", "claimed", "ended"]
     like = Run(shared).state
