@@ -206,7 +206,7 @@ def _reward(task: Any, prompt: str, response: str) -> float | None:
 
 @dataclass(frozen=True)
 class Reproduce:
-    """Train a whole comparison, two runs at a time, and print what it shows; what is finished is not run again.
+    """Train a whole comparison, two runs at a time, print what it shows and draw it; what is finished is not run again.
 
     Example: `tiny-llm-rl reproduce --preset cpu-quick`.
     """
@@ -214,7 +214,7 @@ class Reproduce:
     preset: str = "cpu-quick"
     """smoke, cpu-quick, cpu-full, cpu-long, gpu, ...; a wrong name lists all."""
     out: Path | None = None
-    """Directory of the runs; runs/PRESET when none is given."""
+    """Directory of the runs; runs/PRESET when none is given. The figures are in its folder figures."""
     processes: int = 2
     """Runs at a time; 1 on a machine with a GPU."""
     json: bool = False
@@ -226,6 +226,7 @@ class Reproduce:
         To break down is one of the outcomes that are compared: the table counts the runs that did not.
         """
         from tiny_llm_rl import experiments, presets, verdicts
+        from tiny_llm_rl.figures._drawn import draw_figures
         from tiny_llm_rl.pretrain import missed
         from tiny_llm_rl.weights import load_model
 
@@ -248,11 +249,13 @@ class Reproduce:
                 print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)
                 return STATUS[seen[0]] if seen else 130
         table = verdicts.table(chosen, experiments.collected(chosen, out, ()), base)
+        files = list(map(str, draw_figures(chosen, out, out / "figures")))
         if self.json:
-            print(json.dumps({"schema": SCHEMA, "preset": self.preset, "runs": statuses, **plain(table)}))
+            found = {"schema": SCHEMA, "preset": self.preset, "runs": statuses, "files": files, **plain(table)}
+            print(json.dumps(found))
         else:
             print(tabulated(f"{self.preset}: {chosen.about}", verdicts.COLUMNS, verdicts.rows(table)), end="")
-            for line in verdicts.sentences(table):
+            for line in (*verdicts.sentences(table), *files):
                 print(line)
         return 0
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, int], None]
 
-__all__ = ["Progress", "Result", "draw", "make"]
+__all__ = ["Progress", "Result", "draw", "make", "write_figure"]
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,9 @@ def make(
             files: tuple[Path, ...] = ()
         else:
             ok, far, message = True, math.nan, ""
-            files = _write(figure, out, stored.get(figure.name), style, tuple(dict.fromkeys(formats)), tell)
+            files = write_figure(
+                figure, out, style, stored=stored.get(figure.name), formats=tuple(dict.fromkeys(formats)), tell=tell
+            )  # fmt: skip
         results.append(Result(figure.name, files, ok, far, message, time.perf_counter() - start))
     if progress is not None:
         progress("done", len(chosen), len(chosen))
@@ -160,14 +162,16 @@ def _drawn(figure: Figure, arrays: Arrays, style: Style) -> "Canvas":
         return figure.draw(arrays, style)
 
 
-def _write(
+def write_figure(
     figure: Figure,
     out: Path,
-    stored: tuple[Arrays, object] | None,
     style: Style,
-    formats: tuple[str, ...],
-    tell: Callable[[str], None],
+    *,
+    stored: tuple[Arrays, object] | None = None,
+    formats: tuple[str, ...] = ("pdf", "png"),
+    tell: Callable[[str], None] = lambda stage: None,
 ) -> tuple[Path, ...]:
+    """Draw a figure from stored data, or from those that it computes and writes; all its files or none."""
     files: dict[Path, bytes] = {}
     if stored is None:
         tell("computing")

@@ -1,6 +1,8 @@
 """What the figures of the language model share: the runs of a preset, the looks of its arms, curves and sweeps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,22 +30,33 @@ LOOKS: dict[str, dict[str, Any]] = {
 CROSS: dict[str, Any] = {
     "linestyle": "none", "marker": "x", "markersize": 3.2, "markeredgewidth": 0.7, "clip_on": False,
 }  # fmt: skip
+_FOLDERS: ContextVar[dict[str, Path]] = ContextVar("folders", default={})  # noqa: B039 - never changed in place
 PACKAGES = ("jax", "optax", "equinox")  # what training's numbers depend on
 
 __all__ = [
-    "LOOKS", "PACKAGES", "accuracies", "arms_of", "comparison", "curve", "endings", "labelled", "stored_of", "sweep",
-    "trained",
+    "LOOKS", "PACKAGES", "accuracies", "arms_of", "comparison", "curve", "endings", "labelled", "runs_in", "stored_of",
+    "sweep", "trained",
 ]  # fmt: skip
 
 
+@contextmanager
+def runs_in(preset: str, folder: Path) -> Iterator[None]:
+    """Within it the runs of a preset are those of a folder."""
+    before = _FOLDERS.set({**_FOLDERS.get(), preset: folder})
+    try:
+        yield
+    finally:
+        _FOLDERS.reset(before)
+
+
 def trained(preset: str, curves: Sequence[str]) -> Arrays:
-    """The runs of a preset, trained where they are missing (in `runs/PRESET`), and the base's accuracy."""
+    """The runs of a preset, trained where they are missing, and the base's accuracy; in `runs/PRESET` unless told."""
     from tiny_llm_rl import experiments, presets, verdicts
 
     chosen = presets.preset(preset)
-    out = Path("runs") / chosen.name
+    out = _FOLDERS.get().get(preset, Path("runs") / preset)
     experiments.run(chosen, out)
-    base = verdicts.base_accuracy(chosen)
+    base = verdicts.base_accuracy(chosen, experiments.made_base(chosen, out))
     return {**experiments.collected(chosen, out, curves), "base": np.array([base["accuracy"], *base["interval"]])}
 
 
