@@ -24,7 +24,7 @@ from tiny_llm_rl.rollout import END_TOKEN, log_probs, sample
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
 
-__all__ = ["PretrainConfig", "measured", "missed", "pretrain", "rehearsed"]
+__all__ = ["PretrainConfig", "measured", "missed", "pretrain", "rehearsed", "shape"]
 
 _MEASURED: Final = 2048  # held-out prompts that the pass rates of a record are means over
 
@@ -36,9 +36,9 @@ class PretrainConfig:
     Args:
         task: name of a task.
         difficulty: sizes the task draws from; empty takes its own.
-        width: of the model.
-        layers: of the model.
-        heads: of the model.
+        width: of the model; the dial of its size.
+        layers: of the model; 0 takes what goes with the width, 3 up to 128.
+        heads: of the model; 0 takes what goes with the width, one for 32.
         compute: precision of the model's products, "float32" or "bfloat16".
         batch: demonstrations a step.
         clean_steps: steps on right demonstrations.
@@ -61,8 +61,8 @@ class PretrainConfig:
     task: str = "digit-sum"
     difficulty: tuple[int, ...] = ()
     width: int = 64
-    layers: int = 3
-    heads: int = 2
+    layers: int = 0
+    heads: int = 0
     compute: str = "float32"
     batch: int = 256
     clean_steps: int = 1000
@@ -80,10 +80,26 @@ class PretrainConfig:
             whole(name, getattr(self, name), "take a positive number")
         whole("careless_steps", self.careless_steps, "take 0 to stay with the clean model", least=0)
         whole("seed", self.seed, "take a number such as 0", least=0)
+        whole("width", self.width, "64 is a good start")
+        for name in ("layers", "heads"):
+            whole(name, getattr(self, name), "take 0 for what goes with the width", least=0)
         positive_scalar("learning_rate", self.learning_rate, "3e-3 is a good start")
         positive_scalar("careless_rate", self.careless_rate, "1e-3 is a good start")
         unit_interval("noise", self.noise, "a third of the steps wrong is a good start")
         unit_interval("pass_rate", self.pass_rate, "take the share of right answers the base should give")
+
+
+def shape(config: PretrainConfig) -> tuple[int, int]:
+    """Layers and heads, where they are 0 what goes with the width.
+
+    Three layers up to a width of 128, in proportion to it beyond; heads of 32 coordinates, or of the next larger number
+    that divides the width.
+
+    >>> [shape(PretrainConfig(width=width)) for width in (64, 80, 128, 256)]
+    [(3, 2), (3, 2), (3, 4), (6, 8)]
+    """
+    fitting = (heads for heads in range(max(config.width // 32, 1), 0, -1) if config.width % (2 * heads) == 0)
+    return config.layers or max(3, 3 * config.width // 128), config.heads or next(fitting, 1)
 
 
 class Batch(eqx.Module):
@@ -218,9 +234,7 @@ def pretrain(
     task = make(config.task, config.difficulty)
     tokenizer = Tokenizer(task.alphabet)
     key = jax.random.key(config.seed)
-    model = Transformer(
-        ModelConfig(tokenizer.size, config.width, config.layers, config.heads, compute=config.compute), key
-    )
+    model = Transformer(ModelConfig(tokenizer.size, config.width, *shape(config), compute=config.compute), key)
     rise = max(1, config.clean_steps // 20)
     rate = optax.join_schedules(
         [
