@@ -314,14 +314,23 @@ QUOTES = (
         "{3} to {3} in the second)",
         lambda: (*gap("lm_curves", "gspo", "mean"), *halves("lm_curves", "gspo", "mean")), both_halves,
     ),
-    Quote("GSPO's difference to it is {3} to {3} with 73", lambda: gap("lm_long", "gspo", "mean"), around_zero),
     Quote(
-        "GRPO's is {3} to {3} with 14 tokens and {3} to {3} with 73",
-        lambda: (*gap("lm_curves", "grpo", "mean"), *gap("lm_long", "grpo", "mean")),
-        lambda a, b, c, d: around_zero(a, b) and c > 0,
+        "and {3} to {3} with 73 ({3} to {3}, {3} to {3})",
+        lambda: (*gap("lm_long", "gspo", "mean"), *halves("lm_long", "gspo", "mean")), both_halves,
     ),
     Quote(
-        "GSPO is above GRPO by {3} to {3} with 14 tokens", lambda: gap("lm_curves", "gspo", "grpo"), positive
+        "GRPO's difference to it is {3} to {3} with 14 tokens and {3} to {3} with 73, where its seeds end further apart "
+        "(deviation {2}; PMD-mean's {2}, GSPO's {2})",
+        lambda: (
+            *gap("lm_curves", "grpo", "mean"), *gap("lm_long", "grpo", "mean"),
+            *(float(runs("lm_long", arm).std(ddof=1)) for arm in ("grpo", "mean", "gspo")),
+        ),
+        lambda a, b, c, d, grpo, mean, gspo: around_zero(a, b) and around_zero(c, d) and grpo > mean > gspo,
+    ),  # fmt: skip
+    Quote(
+        "GSPO is above GRPO by {3} to {3} with 14 tokens and by {3} to {3} with 73",
+        lambda: (*gap("lm_curves", "gspo", "grpo"), *gap("lm_long", "gspo", "grpo")),
+        lambda a, b, c, d: min(a, c) > 0,
     ),
     Quote(
         "at 2e-4 for all GRPO is {3} to {3} above PMD-mean (lm_ablation, its standardised form)",
