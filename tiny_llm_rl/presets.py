@@ -123,7 +123,7 @@ _PRESETS = (
     Preset(
         "cpu-stability",
         "one, 8 and 64 updates a batch at the same number of rollouts and updates",
-        20,
+        10,
         crossed(GRID, (MEAN, PART, NONE, GRPO, GSPO), STALE),
         ("prompts", "minibatches", "batches", "evaluate_every"),
     ),
