@@ -82,6 +82,11 @@ def crossing(settings: Sequence[float], accuracy: FloatArray, base: float) -> fl
     return math.inf
 
 
+def _ratio(value: float, other: float) -> float:
+    """NaN over nothing, which a run that broke down may end at."""
+    return value / other if other else math.nan
+
+
 def table(chosen: Preset, arrays: dict[str, FloatArray], made: str | None = None) -> dict[str, Any]:
     """Numbers of a preset's arms, from `experiments.collected`; the first arm is the reference (PMD-mean).
 
@@ -104,8 +109,8 @@ def table(chosen: Preset, arrays: dict[str, FloatArray], made: str | None = None
                 "accuracy": mean,
                 "interval": (low, high),
                 "by_seed": accuracy,
-                "over_base": mean / base["accuracy"],
-                "over_reference": mean / float(np.nanmean(reference)),
+                "over_base": _ratio(mean, base["accuracy"]),
+                "over_reference": _ratio(mean, float(np.nanmean(reference))),
                 "length": float(np.nanmean(arrays["eval_length"][index])) if done.any() else math.nan,
                 "entropy": float(np.nanmean(arrays["eval_entropy"][index])) if done.any() else math.nan,
                 "ended": int((arrays["ended"][index] == 0).sum()),
