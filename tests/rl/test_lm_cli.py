@@ -268,8 +268,8 @@ def test_a_table_of_arms_by_hand(monkeypatch):
     assert np.isnan([none["accuracy"], *none["interval"], none["length"], none["over_reference"]]).all()
     assert [row[0] for row in verdicts.rows(found)] == ["base", "mean", "part", "none"]
     assert all(len(row) == len(verdicts.COLUMNS) for row in verdicts.rows(found))
-    arrays["accuracy"] = np.zeros((3, 3))  # a reference that ends with nothing right
-    assert math.isnan(verdicts.table(SimpleNamespace(arms=arms), arrays)["arms"][1]["over_reference"])
+    nothing = {**arrays, **{name: np.zeros((3, 3)) for name in ("accuracy", "eval_length", "eval_entropy")}}
+    assert math.isnan(verdicts.table(SimpleNamespace(arms=arms), nothing)["arms"][1]["over_reference"])
 
 
 def test_paired_arms_are_told_apart():
