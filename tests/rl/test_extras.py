@@ -54,6 +54,53 @@ def test_unknown_datasets_are_refused():
     refused(ValueError, lambda: tasks.make("gym:chain-sum"), "dataset", "chain-sum")
 
 
+def test_a_prompt_that_was_not_drawn_is_refused(monkeypatch):
+    """Or one so long ago that it is forgotten: what is kept does not grow with a run."""
+    monkeypatch.setattr(tasks.gym, "_KEPT", 3)
+    task, rng = tasks.make("gym:chain_sum"), np.random.default_rng(0)
+    drawn = [task.draw(rng) for _ in range(5)]
+    assert len(set(drawn)) == 5
+    assert len(task._entries) == 3
+    assert task.reward(drawn[2], task.demonstration(drawn[2], rng)) == 1.0
+    refused(ValueError, lambda: task.reward(drawn[1], "1"), "prompt", "gym:chain_sum")
+    refused(ValueError, lambda: task.reward("1 + 1", "2"), "'1 + 1'", "gym:chain_sum")
+
+
+def test_a_response_that_breaks_their_verifier_is_wrong():
+    """prime_factorization reads numbers without looking whether they are some."""
+    task = tasks.make("gym:prime_factorization", prompt_slots=200, ascii_only=False)
+    prompt = task.draw(np.random.default_rng(0))
+    with pytest.raises(ValueError, match="invalid literal"):
+        task._data.score_answer("?", task._entries[prompt])
+    assert task.reward(prompt, "?") == 0.0
+    assert task.reward(prompt, task.demonstration(prompt, np.random.default_rng(0))) == 1.0
+
+
+def test_numbers_without_a_question_are_drawn_again(monkeypatch):
+    task, rng = tasks.make("gym:chain_sum"), np.random.default_rng(0)
+    make, asked = task._data.__class__.__getitem__, []
+
+    def seldom(data, index):
+        asked.append(index)
+        if len(asked) % 3:
+            raise IndexError("no such entry")
+        return make(data, index)
+
+    monkeypatch.setattr(task._data.__class__, "__getitem__", seldom)
+    assert task.draw(rng)
+    assert len(asked) >= 3
+    monkeypatch.setattr(task._data.__class__, "__getitem__", lambda data, index: 1 / 0)
+    refused(ValueError, lambda: task.draw(rng), "gym:chain_sum", "division by zero")
+
+
+@pytest.mark.parametrize("name", tasks.gym._LISTED)
+def test_datasets_that_make_all_entries_at_once_make_few(name):
+    """In seconds, where 2^31 entries would fill the memory, or are refused."""
+    task = tasks.make(f"gym:{name}", prompt_slots=3000, ascii_only=False)
+    prompt = task.draw(np.random.default_rng(0))
+    assert task.reward(prompt, task.demonstration(prompt, np.random.default_rng(0))) == 1.0
+
+
 def test_a_model_trains_on_reasoning_gym(tmp_path):
     base = tmp_path / "spell.safetensors"
     config = PretrainConfig(

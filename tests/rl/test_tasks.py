@@ -122,6 +122,7 @@ def test_wrong_inputs():
     refused(ValueError, lambda: tasks.make("digitsum"), "task", "digitsum", "digit-sum")
     refused(ValueError, lambda: tasks.make("digit-sum", graded=True), "graded", "digit-sum")
     refused(ValueError, lambda: tasks.make("gym:lcm", (3,)), "difficulty=(3,)", "gym:lcm")
+    refused(ValueError, lambda: tasks.make("addition", settings={"a": 1}), "settings", "addition")
     refused(ValueError, lambda: tasks.DigitSum(()), "terms", "()")
     refused(ValueError, lambda: tasks.DigitSum((1,)), "terms", "1")
     refused(TypeError, lambda: tasks.DigitSum((2.5,)), "terms", "2.5")

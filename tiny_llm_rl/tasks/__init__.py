@@ -28,13 +28,14 @@ __all__ = [
 TASKS: Final[dict[str, type[Any]]] = {task.name: task for task in (DigitSum, Addition, Multiplication, Countdown)}
 
 
-def make(name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False) -> Task:
+def make(name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False, **gym: Any) -> Task:
     """The task of a name.
 
     Args:
         name: one of `TASKS`, or "gym:" and the name of a dataset of reasoning-gym.
         difficulty: the sizes that the task draws from (numbers of terms or digits); empty takes the task's own.
         graded: graded rewards, for reasoning-gym.
+        gym: further arguments of `ReasoningGym`, for its datasets.
 
     Raises:
         ValueError: for an unknown name, sizes out of range, or an option that the task does not have.
@@ -45,9 +46,11 @@ def make(name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False) -
     if name.startswith("gym:"):
         if difficulty:
             raise ValueError(f"difficulty={difficulty} is not for {name!r}, whose dataset has its own; leave it empty")
-        return ReasoningGym(name[4:], graded=graded)
+        return ReasoningGym(name[4:], graded=graded, **gym)
     chosen = TASKS[choice("task", name, (*TASKS, "gym:DATASET"))]
     if graded:
         raise ValueError(f"graded is for tasks of reasoning-gym, and {name!r} is none; leave it out")
+    if gym:
+        raise ValueError(f"{next(iter(gym))} is for tasks of reasoning-gym, and {name!r} is none; leave it out")
     task: Task = chosen(difficulty) if difficulty else chosen()
     return task
