@@ -8,11 +8,11 @@ from typing import Annotated, Any
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from pmdtheory._console import progress, tabulated
+from tiny_llm_rl._checks import choice, whole
 from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.devices import Devices
-from tiny_llm_rl.runlog import SCHEMA, plain
-from tiny_llm_rl.smollm.chat import SYSTEM
+from tiny_llm_rl.runlog import SCHEMA
 from tiny_llm_rl.smollm.training import ModelOptions
 
 __all__ = ["Smollm"]
@@ -66,8 +66,8 @@ class Chat:
     """0 takes the likeliest token."""
     samples: int = 1
     """Answers to each question."""
-    system: str = SYSTEM
-    """Instruction before each question; empty for none."""
+    system: str | None = None
+    """Instruction before each question; empty for none, that of the model's own template if not given."""
     compute: str = "float32"
     """Number type of the products: float32 or bfloat16."""
     seed: int = 0
@@ -81,7 +81,6 @@ class Chat:
         import jax.numpy as jnp
         import numpy as np
 
-        from tiny_llm_rl._checks import whole
         from tiny_llm_rl.rollout import END_TOKEN, sample
         from tiny_llm_rl.smollm.chat import ChatTokenizer
         from tiny_llm_rl.smollm.fetch import installed
@@ -132,6 +131,8 @@ class TrainChat:
     """How the model is trained."""
     where: OmitArgPrefixes[Devices] = field(default_factory=Devices)
     """On which devices, in how many processes."""
+    save_dtype: str = "float32"
+    """Number type of OUT/model: float32 is what was trained, bfloat16 half the size and rounded."""
     resume: bool = False
     """Go on with the run in that directory."""
     json: bool = False
@@ -143,20 +144,23 @@ class TrainChat:
         from tiny_llm_rl.mesh import gathered
         from tiny_llm_rl.processes import leads, together
         from tiny_llm_rl.smollm.fetch import installed
-        from tiny_llm_rl.smollm.training import base, save_trained
+        from tiny_llm_rl.smollm.training import ChatConfig, base, check_rows, save_trained
         from tiny_llm_rl.train import RunStatus, check_split
 
+        choice("save_dtype", self.save_dtype, ("float32", "bfloat16"))
         with results_alone():
             folder = together(lambda: installed(self.config.base))
             config = replace(self.config, base=str(folder))
             check_split(config, devices)
+            check_rows(self.options, config)
             start = together(lambda: base(folder, self.options, difficulty=config.difficulty, seed=config.seed))
-            described = {**plain(config), "model": plain(self.options)}
+            # With the instruction itself, whether it was given or is the model's own.
+            described = ChatConfig(**vars(config), model=replace(self.options, system=start[2].system))
             directory = opened(self.out, described, kind="smollm", resume=self.resume)
             outcome, status = trained(config, directory, start, devices)
             model: Any = gathered(outcome.model)
         if leads() and outcome.status is not RunStatus.STOPPED:
-            save_trained(self.out / "model", model, folder)
+            save_trained(self.out / "model", model, folder, dtype=self.save_dtype)
             if self.json:
                 print(directory.summary.read_text(), end="")
             else:

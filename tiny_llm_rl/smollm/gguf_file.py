@@ -1,11 +1,11 @@
 """A GGUF file as a Hugging Face directory: weights dequantised into bfloat16, the tokenizer rebuilt beside them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -64,29 +64,43 @@ def _opened(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise ValueError(f"{path} is no whole GGUF file ({said}); fetch it again") from None
 
 
-def _config(path: Path, fields: dict[str, Any], tensors: dict[str, Any]) -> tuple[str, LlamaConfig]:
-    kind = choice("general.architecture", fields.get("general.architecture"), ("llama", "qwen2"))
-    if "rope_freqs.weight" in tensors or fields.get(f"{kind}.rope.scaling.type", "none") != "none":
-        raise ValueError(
-            f"{path} scales its rotary frequencies, which is read from config.json only; give that directory"
-        )
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Whatever is wrong with the file's fields, in one line that names it."""
     try:
-        heads, width = int(fields[f"{kind}.attention.head_count"]), int(fields[f"{kind}.embedding_length"])
-        return kind, LlamaConfig(
-            vocabulary=int(tensors["token_embd.weight"].shape[1]),
-            width=width,
-            layers=int(fields[f"{kind}.block_count"]),
-            heads=heads,
-            kv_heads=int(fields.get(f"{kind}.attention.head_count_kv", heads)),
-            head_width=int(fields.get(f"{kind}.attention.key_length", width // heads)),
-            hidden=int(fields[f"{kind}.feed_forward_length"]),
-            theta=float(fields.get(f"{kind}.rope.freq_base", 10000.0)),
-            # Stored in float32: the decimal that was meant is the shortest one.
-            epsilon=float(str(np.float32(fields[f"{kind}.attention.layer_norm_rms_epsilon"]))),
-            tied="output.weight" not in tensors,
-        )
+        yield
     except KeyError as missing:
         raise ValueError(f"{path} lacks {missing}; give a GGUF file of a whole model") from None
+    except Exception as problem:  # of any kind: ours, and what the tokenizers package says of wrong tokens
+        said = " ".join(str(problem).split())[:200]
+        rest = "" if "; " in said else "; give another GGUF file, or the model's Hugging Face directory"
+        raise ValueError(f"{path}: {said}{rest}") from None
+
+
+def _config(fields: dict[str, Any], tensors: dict[str, Any]) -> tuple[str, LlamaConfig]:
+    kind = choice("general.architecture", fields.get("general.architecture"), ("llama", "qwen2"))
+    if "rope_freqs.weight" in tensors or fields.get(f"{kind}.rope.scaling.type", "none") != "none":
+        raise ValueError("rotary frequencies are scaled, which is read from config.json only; give that directory")
+    heads, width = int(fields[f"{kind}.attention.head_count"]), int(fields[f"{kind}.embedding_length"])
+    kv_heads = fields.get(f"{kind}.attention.head_count_kv", heads)
+    if isinstance(kv_heads, list):
+        raise ValueError(
+            f"{kind}.attention.head_count_kv must be one number for all layers, got {shown(kv_heads)}; such models "
+            "are not read: give another"
+        )
+    return kind, LlamaConfig(
+        vocabulary=int(tensors["token_embd.weight"].shape[1]),
+        width=width,
+        layers=int(fields[f"{kind}.block_count"]),
+        heads=heads,
+        kv_heads=int(kv_heads),
+        head_width=int(fields.get(f"{kind}.attention.key_length", width // heads)),
+        hidden=int(fields[f"{kind}.feed_forward_length"]),
+        theta=float(fields.get(f"{kind}.rope.freq_base", 10000.0)),
+        # Stored in float32: the decimal that was meant is the shortest one.
+        epsilon=float(str(np.float32(fields[f"{kind}.attention.layer_norm_rms_epsilon"]))),
+        tied="output.weight" not in tensors,
+    )
 
 
 def _source(config: LlamaConfig, kind: str, name: str) -> tuple[str, int]:
@@ -107,12 +121,18 @@ def _source(config: LlamaConfig, kind: str, name: str) -> tuple[str, int]:
     return f"blk.{layer}.{_BLOCKS[letter]}.{ending}", turned
 
 
-def _tokenizer(path: Path, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+def _ends(fields: dict[str, Any]) -> dict[str, int]:
+    """Numbers of the tokens that begin and end a text, as far as the file has them."""
+    keys = {role: f"tokenizer.ggml.{role}_token_id" for role in ("bos", "eos")}
+    return {role: int(fields[key]) for role, key in keys.items() if key in fields}
+
+
+def _tokenizer(fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The tokenizer, and `tokenizer_config.json`."""
     try:
         from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
     except ImportError:
-        raise ValueError(f"{path} needs the package tokenizers; pip install 'pmdtheory[smollm]'") from None
+        raise ValueError("the package tokenizers is needed; pip install 'pmdtheory[smollm]'") from None
     choice("tokenizer.ggml.model", fields.get("tokenizer.ggml.model"), ("gpt2",))
     split = choice("tokenizer.ggml.pre", fields.get("tokenizer.ggml.pre"), _SPLITS)
     tokens, kinds = fields["tokenizer.ggml.tokens"], fields["tokenizer.ggml.token_type"]
@@ -132,11 +152,7 @@ def _tokenizer(path: Path, fields: dict[str, Any]) -> tuple[Any, dict[str, Any]]
     found.add_special_tokens(
         [AddedToken(t, special=True, normalized=False) for t, k in zip(tokens, kinds, strict=True) if k == _CONTROL]
     )
-    named = {
-        f"{role}_token": tokens[fields[key]]
-        for role, key in {"bos": "tokenizer.ggml.bos_token_id", "eos": "tokenizer.ggml.eos_token_id"}.items()
-        if key in fields
-    }
+    named = {f"{role}_token": tokens[number] for role, number in _ends(fields).items()}
     template = {"chat_template": fields["tokenizer.chat_template"]} if "tokenizer.chat_template" in fields else {}
     return found, {"tokenizer_class": "PreTrainedTokenizerFast", "add_prefix_space": False, **named, **template}
 
@@ -157,34 +173,38 @@ def convert(
 
     Raises:
         ValueError: for a file that is missing, truncated, of another architecture or with another tokenizer, and where
-            the packages gguf and tokenizers are not installed.
+            the packages gguf and tokenizers are not installed; then nothing is written.
     """
     fields, tensors = _opened(path)
-    kind, config = _config(path, fields, tensors)
-    biases = "".join(letter for letter, stem in _BLOCKS.items() if f"blk.0.{stem}.bias" in tensors)
-    tokenizer, settings = _tokenizer(path, fields)
     from gguf import dequantize
 
-    target: Any = jnp.dtype(dtype)
-    wanted, made = names(config, biases), {}
-    for index, (name, shape) in enumerate(wanted.items()):
+    with _naming(path):
+        kind, config = _config(fields, tensors)
+        biases = "".join(letter for letter, stem in _BLOCKS.items() if f"blk.0.{stem}.bias" in tensors)
+        tokenizer, settings = _tokenizer(fields)
+        wanted = names(config, biases)
+        for name, shape in wanted.items():  # all of them before anything is written
+            source, _ = _source(config, kind, name)
+            found = tuple(int(size) for size in reversed(tensors[source].shape))
+            if found != shape:
+                raise ValueError(f"tensor {source} has shape {shown(found)}, expected {shape}; fetch it again")
+        for quantised in {tensor.tensor_type: tensor for tensor in tensors.values()}.values():
+            dequantize(quantised.data[:1], quantised.tensor_type)
+    done = iter(range(1, len(wanted) + 1))
+
+    def tensor(name: str) -> NDArray[Any]:
         source, heads = _source(config, kind, name)
-        if source not in tensors:
-            raise ValueError(f"{path} lacks the tensor {source}; give a GGUF file of a whole model")
         array = dequantize(tensors[source].data, tensors[source].tensor_type)
-        if array.shape != shape:
-            raise ValueError(
-                f"{path}: tensor {source} has shape {shown(array.shape)}, expected {shape}; fetch it again"
-            )
-        made[name] = (unpermuted(array, heads) if heads else array).astype(target)
-        watch(index + 1, len(wanted))
+        watch(next(done), len(wanted))
+        return unpermuted(array, heads) if heads else array
+
     out.mkdir(parents=True, exist_ok=True)
+    ends = {f"{role}_token_id": number for role, number in _ends(fields).items()}
+    key = f"{kind}.context_length"
+    length = {"max_position_embeddings": int(fields[key])} if key in fields else {}
     write_atomically(out / "tokenizer.json", tokenizer.to_str().encode())
-    write_atomically(out / "tokenizer_config.json", (json.dumps(settings, indent=1) + "\n").encode())
-    ends = {
-        f"{role}_token_id": fields[f"tokenizer.ggml.{role}_token_id"]
-        for role in ("bos", "eos")
-        if f"tokenizer.ggml.{role}_token_id" in fields
-    }
-    write_directory(out, made, {**to_json(config, model_type=kind, biases=bool(biases)), **ends, "torch_dtype": dtype})
+    for name, entries in (("tokenizer_config.json", settings), ("generation_config.json", ends)):
+        write_atomically(out / name, (json.dumps(entries, indent=1) + "\n").encode())
+    head = {**to_json(config, model_type=kind, biases=bool(biases)), **ends, **length}
+    write_directory(out, wanted, tensor, head, dtype=dtype)
     return config

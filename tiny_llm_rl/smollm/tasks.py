@@ -1,7 +1,10 @@
 """Questions for a chat model: arithmetic in words, and any other task behind the chat template."""
 
+import json
 import re
-from typing import Final
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 import numpy as np
 
@@ -9,8 +12,10 @@ from tiny_llm_rl._checks import choice, shown, whole
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tasks import make as make_plain
 
-__all__ = ["OPERATIONS", "ChatArithmetic", "Templated", "last_integer", "make"]
+__all__ = ["OPERATIONS", "ChatArithmetic", "Templated", "last_integer", "make", "read_settings"]
 
+_TRIES: Final = 1000
+_FIRST: Final = 100  # tries before the first question that fits is found
 OPERATIONS: Final = {"+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b}
 
 
@@ -93,18 +98,44 @@ class Templated(Task):
     Args:
         plain: the task.
         template: tokens that the template adds to a question.
+        longest: tokens of a question; 0 is as many as the plain task has characters.
+        fits: whether a question in the template takes no more than so many tokens; others are not drawn.
+
+    Raises:
+        ValueError: for a number out of range.
     """
 
-    def __init__(self, plain: Task, template: int = 48) -> None:
-        """Take over names and sizes; a token is a character at least."""
-        self.plain = plain
+    def __init__(
+        self,
+        plain: Task,
+        template: int = 48,
+        *,
+        longest: int = 0,
+        fits: Callable[[str, int], bool] = lambda question, slots: True,
+    ) -> None:
+        """Take over names and sizes."""
+        self.plain, self.fits = plain, fits
         self.name, self.alphabet = f"chat-{plain.name}", plain.alphabet
-        self.prompt_slots = plain.prompt_slots + whole("template", template, "48 hold SmolLM2's")
+        self.longest = whole("longest", longest, "take 0 for the task's own", least=0) or plain.prompt_slots
+        self.prompt_slots = self.longest + whole("template", template, "48 hold SmolLM2's")
         self.response_slots = plain.response_slots
+        self._tries = _FIRST
 
     def draw(self, rng: np.random.Generator) -> str:
-        """A prompt of the plain task."""
-        return self.plain.draw(rng)
+        """A prompt of the plain task; one that does not fit is drawn again.
+
+        Raises:
+            ValueError: where a thousand in a row did not, or the first hundred.
+        """
+        for _ in range(self._tries):
+            question = self.plain.draw(rng)
+            if self.fits(question, self.prompt_slots):
+                self._tries = _TRIES
+                return question
+        raise ValueError(
+            f"task {self.plain.name!r} has no question of up to {self.longest} tokens among {self._tries}; "
+            "raise prompt_tokens, or change the settings of the task"
+        )
 
     def demonstration(self, prompt: str, rng: np.random.Generator, wrong: float = 0.0) -> str:
         """That of the plain task."""
@@ -119,8 +150,39 @@ class Templated(Task):
         return self.plain.answer(response.strip())
 
 
+def read_settings(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings of a dataset from `NAME=VALUE`, the value JSON, or text where it is none.
+
+    Raises:
+        ValueError: for a text of another form, or a name that comes twice.
+
+    >>> read_settings(["min_terms=3", 'operators=["+"]', "mode=fast"])
+    {'min_terms': 3, 'operators': ['+'], 'mode': 'fast'}
+    """
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise ValueError(f"task_settings must be NAME=VALUE, got {shown(text)}; for instance min_terms=3")
+        if name in found:
+            raise ValueError(f"task_settings names {name} twice, {shown(text)} the second time; give it once")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 def make(
-    name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False, tokens: int = 0, template: int = 48
+    name: str,
+    difficulty: tuple[int, ...] = (),
+    *,
+    graded: bool = False,
+    tokens: int = 0,
+    template: int = 48,
+    prompt_tokens: int = 0,
+    settings: Sequence[str] = (),
+    fits: Callable[[str, int], bool] = lambda question, slots: True,
 ) -> Task:
     """The task of a name.
 
@@ -129,7 +191,11 @@ def make(
         difficulty: the sizes that the task draws from; empty takes its own.
         graded: rewards between 0 and 1 where reasoning-gym gives them.
         tokens: longest response; 0 is the task's own.
-        template: tokens that the template adds to a question; fewer than 48 count as 48.
+        template: tokens that the template adds to a question; without prompt_tokens, fewer than 48 count as 48.
+        prompt_tokens: longest question, tokens without the template; 0 is the task's own, for reasoning-gym 96
+            characters.
+        settings: `NAME=VALUE` of a dataset of reasoning-gym.
+        fits: whether a question in the template takes no more than so many tokens; others are not drawn.
 
     Raises:
         ValueError: for an unknown name, sizes out of range, or an option that the task has no use for.
@@ -138,13 +204,19 @@ def make(
     'chat-digit-sum'
     """
     task: Task
+    whole("prompt_tokens", prompt_tokens, "take 0 for the task's own", least=0)
+    room, chosen = template if prompt_tokens else max(48, template), read_settings(settings)
     if name == "chat-arithmetic":
-        if graded:
-            raise ValueError(f"graded is for tasks of reasoning-gym, and {name!r} is none; leave it out")
+        for option, given in (("graded", graded), ("settings", settings)):
+            if given:
+                raise ValueError(f"{option} is for tasks of reasoning-gym, and {name!r} is none; leave it out")
         task = ChatArithmetic(difficulty) if difficulty else ChatArithmetic()
-        task.prompt_slots += max(0, template - 48)
+        task.prompt_slots = prompt_tokens + room if prompt_tokens else task.prompt_slots + room - 48
     else:
-        task = Templated(make_plain(name, difficulty, graded=graded), max(48, template))
+        gym: dict[str, Any] = {"settings": chosen} if chosen else {}
+        if name.startswith("gym:"):  # any character is some tokens
+            gym |= {"ascii_only": False, **({"prompt_slots": sys.maxsize} if prompt_tokens else {})}
+        task = Templated(make_plain(name, difficulty, graded=graded, **gym), room, longest=prompt_tokens, fits=fits)
     if whole("tokens", tokens, "take 0 for the task's own", least=0):
         task.response_slots = tokens
     return task

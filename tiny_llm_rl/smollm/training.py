@@ -1,25 +1,40 @@
 """A model, a task and a tokenizer as `tiny_llm_rl.train` takes them, and the trained model as transformers reads it."""
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from tiny_llm_rl._checks import choice, positive_scalar, whole
+from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.rollout import END_TOKEN
 from tiny_llm_rl.smollm import tasks
-from tiny_llm_rl.smollm.chat import SYSTEM, ChatTokenizer
+from tiny_llm_rl.smollm.chat import ChatTokenizer
 from tiny_llm_rl.smollm.lora import TARGETS, adapted, merged
 from tiny_llm_rl.smollm.model import Llama
-from tiny_llm_rl.smollm.weights import load_llama, save_llama
+from tiny_llm_rl.smollm.weights import load_llama, read_json, save_llama
 from tiny_llm_rl.tasks import Task
 
-__all__ = ["ModelOptions", "base", "exchanged", "save_trained"]
+__all__ = ["ChatConfig", "ModelOptions", "base", "check_rows", "exchanged", "save_trained"]
+
+COMPANIONS: Final = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+"""What other programs want beside the weights: the tokenizer, its template, and what ends a text."""
 
 
 @dataclass(frozen=True)
@@ -30,13 +45,16 @@ class ModelOptions:
         task: "chat-arithmetic", or the name of any other task, for instance "gym:chain_sum".
         graded: rewards between 0 and 1 where reasoning-gym gives them; otherwise 1 for a full score and 0 for less.
         tokens: longest response; 0 is the task's own.
+        prompt_tokens: longest question, without the template; longer ones are not drawn. 0 is the task's own, for
+            reasoning-gym 96 characters.
+        task_settings: NAME=VALUE of a dataset of reasoning-gym, for instance "min_terms=3".
         rank: r of the adapters; 0 trains every weight.
         alpha: adapters are added with the factor alpha / r.
         targets: projections that get adapters.
         compute: of the products: "bfloat16" or "float32"; log-probabilities are float32.
         remat: compute activations again for the gradient instead of keeping them.
         rows: responses whose gradient is taken at a time, and added up; 0 is a whole minibatch.
-        system: instruction before each question; empty for none.
+        system: instruction before each question; empty for none, None for that of the model's own template.
 
     Raises:
         ValueError: for a number or a name out of range.
@@ -46,21 +64,48 @@ class ModelOptions:
     task: str = "chat-arithmetic"
     graded: bool = False
     tokens: int = 0
+    prompt_tokens: int = 0
+    task_settings: tuple[str, ...] = ()
     rank: int = 0
     alpha: float = 16.0
     targets: tuple[str, ...] = TARGETS
     compute: str = "bfloat16"
     remat: bool = True
     rows: int = 0
-    system: str = SYSTEM
+    system: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
-        whole("tokens", self.tokens, "take 0 for the task's own", least=0)
+        for name in ("tokens", "prompt_tokens"):
+            whole(name, getattr(self, name), "take 0 for the task's own", least=0)
         whole("rank", self.rank, "take 0 to train every weight", least=0)
         whole("rows", self.rows, "take 0 for a whole minibatch", least=0)
         positive_scalar("alpha", self.alpha, "16 is usual")
         choice("compute", self.compute, ("float32", "bfloat16"))
+
+
+@dataclass(frozen=True)
+class ChatConfig(TrainConfig):
+    """What a run's directory belongs to: `TrainConfig`, and how the pretrained model is trained.
+
+    Args:
+        model: `ModelOptions`.
+    """
+
+    model: ModelOptions = field(default_factory=ModelOptions)
+
+
+def check_rows(options: ModelOptions, config: TrainConfig) -> None:
+    """ValueError unless the gradient of a minibatch can be taken of `options.rows` responses at a time.
+
+    >>> check_rows(ModelOptions(rows=16), TrainConfig(prompts=8, rollouts=8, minibatches=2))
+    """
+    part = config.batch // config.minibatches
+    if 0 < options.rows < part and part % options.rows:
+        raise ValueError(
+            f"rows must divide the {part} responses of a minibatch (prompts x rollouts / minibatches), got "
+            f"{options.rows}; take a divisor of it, or 0 for all at once"
+        )
 
 
 def exchanged(model: Llama, one: int, other: int) -> Llama:
@@ -103,8 +148,11 @@ def base(
     """
     tokenizer = ChatTokenizer(folder, system=options.system)
     task = tasks.make(
-        options.task, difficulty, graded=options.graded, tokens=options.tokens, template=tokenizer.template
-    )
+        options.task, difficulty, graded=options.graded, tokens=options.tokens, template=tokenizer.template,
+        prompt_tokens=options.prompt_tokens, settings=options.task_settings, fits=tokenizer.fits,
+    )  # fmt: skip
+    rng = np.random.default_rng(0)  # a task without questions is refused here, before anything is written or compiled
+    tokenizer.rows([task.prompt(rng, evaluation=kept) for kept in (False, True)], task.prompt_slots)
     model = load_llama(
         folder,
         dtype="bfloat16" if options.rank and options.compute == "bfloat16" else "float32",
@@ -119,15 +167,24 @@ def base(
     return model, task, tokenizer
 
 
-def save_trained(out: Path, model: Llama, folder: Path) -> None:
-    """Write a trained model as a Hugging Face directory, with the tokenizer of the one it came from.
+def save_trained(out: Path, model: Llama, folder: Path, *, dtype: str = "float32") -> None:
+    """Write a trained model as a Hugging Face directory, with all that belongs to the one it came from.
+
+    `config.json` is that of the other but for the number type; the tokenizer, its template and what ends a text are
+    copied.
 
     Args:
         out: made if it is not there.
         model: of a run that began with `base`.
         folder: that `base` was given.
+        dtype: of the file: "float32" keeps the trained numbers, "bfloat16" rounds them, to which a step of Adam may be
+            lost.
     """
-    save_llama(out, exchanged(merged(model), END_TOKEN, ChatTokenizer(folder).end))
-    for name in ("tokenizer.json", "tokenizer_config.json"):
+    out.mkdir(parents=True, exist_ok=True)
+    for name in COMPANIONS:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, out / name)
+    save_llama(
+        out, exchanged(merged(model), END_TOKEN, ChatTokenizer(folder).end), dtype=dtype,
+        config=read_json(folder / "config.json"),
+    )  # fmt: skip

@@ -1,6 +1,7 @@
 """Weights as a Hugging Face directory: `config.json` and safetensors, read through a memory map, tensor by tensor."""
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -14,12 +15,12 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from tiny_llm_rl._checks import shown
+from tiny_llm_rl._checks import choice, shown
 from tiny_llm_rl.checkpoint import write_atomically
 from tiny_llm_rl.smollm.config import LlamaConfig, from_json, to_json
 from tiny_llm_rl.smollm.model import Layers, Llama
 
-__all__ = ["PROJECTIONS", "load_llama", "names", "save_llama", "write_directory"]
+__all__ = ["PROJECTIONS", "load_llama", "names", "read_json", "save_llama", "stated", "write_directory"]
 
 PROJECTIONS: Final = {
     "q": "self_attn.q_proj",
@@ -78,7 +79,12 @@ def _tensors(folder: Path) -> Iterator[tuple[dict[str, Any], Callable[[str], NDA
         yield {name: file.get_slice(name) for name, file in homes.items()}, lambda name: homes[name].get_tensor(name)
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """The entries of a file of a Hugging Face directory.
+
+    Raises:
+        ValueError: for one that is missing or damaged.
+    """
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
@@ -109,6 +115,26 @@ def _checked(folder: Path, config: LlamaConfig, shapes: Mapping[str, tuple[int, 
     return biases
 
 
+def _config(folder: Path, **options: Any) -> LlamaConfig:
+    found = read_json(folder / "config.json")
+    try:
+        return replace(from_json(found), **options)
+    except ValueError as problem:
+        raise ValueError(f"{folder / 'config.json'}: {problem}") from None
+
+
+def stated(folder: Path) -> LlamaConfig:
+    """The config of a Hugging Face directory whose tensors are all there, in their shapes; none of them is read.
+
+    Raises:
+        ValueError: for files that are missing, damaged or truncated, or another architecture, in one line.
+    """
+    config = _config(folder)
+    with _tensors(folder) as (slices, _):
+        _checked(folder, config, {name: tuple(part.get_shape()) for name, part in slices.items()})
+    return config
+
+
 def load_llama(folder: Path, **options: Any) -> Llama:
     """The model of a Hugging Face directory; of the files, no more than a tensor at a time is in memory.
 
@@ -123,11 +149,7 @@ def load_llama(folder: Path, **options: Any) -> Llama:
         ValueError: for files that are missing, damaged or truncated, or another architecture, in one line.
         TypeError: for an option that is no field.
     """
-    found = _json(Path(folder) / "config.json")
-    try:
-        config = replace(from_json(found), **options)
-    except ValueError as problem:
-        raise ValueError(f"{Path(folder) / 'config.json'}: {problem}") from None
+    config = _config(Path(folder), **options)
     dtype: Any = jnp.dtype(config.dtype)
     with _tensors(Path(folder)) as (slices, read):
         biases = _checked(Path(folder), config, {name: tuple(part.get_shape()) for name, part in slices.items()})
@@ -153,38 +175,82 @@ def load_llama(folder: Path, **options: Any) -> Llama:
         return Llama(config, tensor(_EMBEDDING), layers, tensor(_NORM), None if config.tied else tensor(_HEAD))
 
 
-def write_directory(folder: Path, tensors: Mapping[str, NDArray[Any]], config: Mapping[str, Any]) -> None:
+_NAMES: Final = {"float32": "F32", "bfloat16": "BF16"}  # in the header of safetensors
+
+
+def _write_tensors(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], dtype: str, tensor: Callable[[str], NDArray[Any]]
+) -> None:
+    """Write a safetensors file, whole or not at all, with one tensor at a time in memory."""
+    kind: Any = jnp.dtype(dtype)
+    head: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name, shape in shapes.items():
+        begin, end = end, end + int(np.prod(shape)) * kind.itemsize
+        head[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    spare = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with spare.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            for name, shape in shapes.items():
+                array = np.ascontiguousarray(tensor(name).astype(kind))
+                if array.shape != shape:
+                    raise ValueError(f"tensor {name} has shape {array.shape}, expected {shape}; build it anew")
+                file.write(array.view(np.uint8).data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(spare, path)
+    finally:
+        spare.unlink(missing_ok=True)
+
+
+def write_directory(
+    folder: Path,
+    shapes: Mapping[str, tuple[int, ...]],
+    tensor: Callable[[str], NDArray[Any]],
+    config: Mapping[str, Any],
+    *,
+    dtype: str,
+) -> None:
     """Write `config.json` and `model.safetensors`, the weights last, so that a directory that has them is whole.
 
     Args:
         folder: made if it is not there.
-        tensors: by the names of transformers.
-        config: what JSON can hold.
+        shapes: of the tensors, by the names of transformers.
+        tensor: makes the tensor of a name when it is its turn, so that they are never all in memory.
+        config: what JSON can hold; the number type is added.
+        dtype: of the weights: "float32" or "bfloat16".
+
+    Raises:
+        ValueError: for another number type.
     """
-    from safetensors.numpy import save
-
+    choice("dtype", dtype, _NAMES)
+    entries = {name: value for name, value in config.items() if name not in ("dtype", "torch_dtype")}
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "config.json", (json.dumps(config, indent=1, allow_nan=False) + "\n").encode())
-    content = save({name: np.ascontiguousarray(array) for name, array in tensors.items()}, {"format": "pt"})
-    write_atomically(folder / "model.safetensors", content)
+    text = json.dumps({**entries, "torch_dtype": dtype}, indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / "config.json", text.encode())
+    _write_tensors(folder / "model.safetensors", shapes, dtype, tensor)
 
 
-def save_llama(folder: Path, model: Llama, *, dtype: str = "bfloat16") -> None:
+def save_llama(folder: Path, model: Llama, *, dtype: str = "float32", config: Mapping[str, Any] | None = None) -> None:
     """Write a model as a Hugging Face directory, which transformers reads too.
 
     Args:
         folder: made if it is not there; a tokenizer is not written.
         model: without adapters and with nothing frozen; `lora.merged` makes one.
-        dtype: of the file.
+        dtype: of the file: "float32" keeps every number, "bfloat16" rounds to eight bits.
+        config: entries of `config.json`, of the directory that the model came from; None states the model alone.
 
     Raises:
-        ValueError: for a model with adapters or frozen weights.
+        ValueError: for a model with adapters or frozen weights, or another number type.
 
     >>> import tempfile
     >>> from tiny_llm_rl.smollm.model import random_llama
     >>> model = random_llama(LlamaConfig(9, 8, 2, 2, 2, 4, 8), jax.random.key(0))
     >>> with tempfile.TemporaryDirectory() as place:
-    ...     save_llama(Path(place), model, dtype="float32")
+    ...     save_llama(Path(place), model)
     ...     again = load_llama(Path(place))
     >>> bool((again.layers.weights["gate"] == model.layers.weights["gate"]).all())
     True
@@ -193,25 +259,20 @@ def save_llama(folder: Path, model: Llama, *, dtype: str = "bfloat16") -> None:
         raise ValueError("model has adapters, which the file has no place for; write lora.merged(model)")
     if not all(eqx.is_inexact_array(leaf) for leaf in jax.tree.leaves(model)):
         raise ValueError("model has frozen weights, stored as bits; write lora.merged(model)")
-    kind: Any = jnp.dtype(dtype)
+    layers = model.layers
+    arrays: dict[str, Array | None] = {_EMBEDDING: model.embedding, _NORM: model.norm, _HEAD: model.head}
+    homes = {f"{norm}.weight": layers.norms[:, j] for j, norm in enumerate(_NORMS)}
+    homes |= {f"{PROJECTIONS[name]}.weight": stack for name, stack in layers.weights.items()}
+    homes |= {f"{PROJECTIONS[name]}.bias": stack for name, stack in layers.biases.items()}
 
-    def plain(array: Array) -> NDArray[Any]:
-        return np.asarray(array).astype(kind)
+    def tensor(name: str) -> NDArray[Any]:
+        whole = arrays.get(name)
+        if whole is None:
+            _, _, layer, place = name.split(".", 3)
+            whole = homes[place][int(layer)]
+        return np.asarray(whole)
 
-    config, layers = model.config, model.layers
-    tensors = {_EMBEDDING: plain(model.embedding), _NORM: plain(model.norm)}
-    if model.head is not None:
-        tensors[_HEAD] = plain(model.head)
-    for j, norm in enumerate(_NORMS):
-        for i, row in enumerate(plain(layers.norms[:, j])):
-            tensors[f"model.layers.{i}.{norm}.weight"] = row
-    for kinds, ending in ((layers.weights, "weight"), (layers.biases, "bias")):
-        for name, whole in kinds.items():
-            for i, row in enumerate(plain(whole)):
-                tensors[f"model.layers.{i}.{PROJECTIONS[name]}.{ending}"] = row
-    qwen = set(layers.biases) == set("qkv")
-    write_directory(
-        folder,
-        tensors,
-        {**to_json(config, model_type="qwen2" if qwen else "llama", biases=bool(layers.biases)), "torch_dtype": dtype},
-    )
+    biases = "".join(layers.biases)
+    kind = "qwen2" if set(biases) == set("qkv") else "llama"
+    entries = to_json(model.config, model_type=kind, biases=bool(biases)) if config is None else config
+    write_directory(folder, names(model.config, biases), tensor, entries, dtype=dtype)
