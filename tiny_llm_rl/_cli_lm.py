@@ -101,12 +101,12 @@ class Train:
         from tiny_llm_rl.mesh import gathered
         from tiny_llm_rl.processes import leads, together
         from tiny_llm_rl.sink import make_sink
-        from tiny_llm_rl.train import RunStatus, check_split, load_base
+        from tiny_llm_rl.train import RunStatus, base_of, check_split
         from tiny_llm_rl.weights import save_model
 
         with results_alone():
             # What is wrong or missing leaves no directory behind.
-            base = together(lambda: load_base(self.config.base, self.config.difficulty))
+            base = together(lambda: base_of(self.config))
             check_split(self.config, devices)
             sink = together(lambda: make_sink(self.sink if leads() else "none", self.out))
             directory = opened(self.out, self.config, kind="train", resume=self.resume)

@@ -153,7 +153,8 @@ class TrainChat:
             config = replace(self.config, base=str(folder))
             check_split(config, devices)
             check_rows(self.options, config)
-            start = together(lambda: base(folder, self.options, difficulty=config.difficulty, seed=config.seed))
+            given = {name: getattr(config, name) for name in ("difficulty", "graded", "seed")}
+            start = together(lambda: base(folder, self.options, **given))
             # With the instruction itself, whether it was given or is the model's own.
             described = ChatConfig(**vars(config), model=replace(self.options, system=start[2].system))
             directory = opened(self.out, described, kind="smollm", resume=self.resume)

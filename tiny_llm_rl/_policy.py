@@ -5,7 +5,7 @@ from typing import Any
 
 from tiny_llm_rl._checks import shown
 from tiny_llm_rl._grid import config_of
-from tiny_llm_rl._run import Run, load_base
+from tiny_llm_rl._run import Run, base_of, load_base
 from tiny_llm_rl.checkpoint import load
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.runlog import read_config
@@ -56,6 +56,6 @@ def _of_run(folder: Path, checkpoint: Path) -> tuple[Transformer, Task, Tokenize
             f"{folder} needs the base it was trained from, {config.base}, which is not there; put it back, or go to "
             "the directory that its path is relative to"
         )
-    base = load_base(config.base, config.difficulty)
+    base = base_of(config)
     (model, *_), _ = load(checkpoint, Run(config, base).state)
     return model, base[1], base[2]

@@ -30,7 +30,7 @@ from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
 from tiny_llm_rl.weights import load_model, shipped
 
-__all__ = ["Run", "RunStatus", "check_split", "load_base", "training_prompts"]
+__all__ = ["Run", "RunStatus", "base_of", "check_split", "load_base", "training_prompts"]
 
 
 @eqx.filter_jit
@@ -58,17 +58,24 @@ class RunStatus(Enum):
     )
 
 
-def load_base(name: str, difficulty: tuple[int, ...] = ()) -> tuple[Transformer, Task, Tokenizer]:
+def load_base(
+    name: str, difficulty: tuple[int, ...] = (), *, graded: bool = False
+) -> tuple[Transformer, Task, Tokenizer]:
     """A base model with its task, by the name of one that comes with the package or by path.
 
     Raises:
         ValueError: for a base that is not there or has another alphabet than its task.
     """
     model, record = load_model(Path(name) if name.endswith(".safetensors") else shipped(name))
-    task = make(record["task"], difficulty or tuple(record["difficulty"]))
+    task = make(record["task"], difficulty or tuple(record["difficulty"]), graded=graded)
     if task.alphabet != record["alphabet"]:
         raise ValueError(f"base {name!r} was made for another alphabet of task {task.name!r}; pretrain it again")
     return model, task, Tokenizer(task.alphabet)
+
+
+def base_of(config: TrainConfig) -> tuple[Transformer, Task, Tokenizer]:
+    """The base model and the task of a config."""
+    return load_base(config.base, config.difficulty, graded=config.graded)
 
 
 def training_prompts(task: Task, config: TrainConfig, batch: int) -> list[str]:
@@ -119,7 +126,7 @@ class Run:
         """Set up; nothing is compiled before the first batch."""
         check_split(config, devices)
         self.config, self.devices = config, devices
-        model, self.task, self.tokenizer = base if base is not None else load_base(config.base, config.difficulty)
+        model, self.task, self.tokenizer = base if base is not None else base_of(config)
         # The compiled update takes over the buffers of the model it is given, so the run owns a copy.
         self.model = _copied(model)
         self._compiled = compiled(config)

@@ -39,6 +39,8 @@ class TrainConfig:
         warm_up: updates over which it rises from zero.
         clip_norm: global norm at which gradients are clipped.
         difficulty: sizes the task draws from; empty takes those of the base.
+        graded: rewards between 0 and 1 where the task gives them (datasets of reasoning-gym); otherwise 1 for a full
+            score and 0 for less.
         evaluate_every: batches between evaluations; the last batch is always evaluated.
         measure_every: batches between measurements of what the updates did to the policy (KL, chi2, by pass rate),
             each of which reads all responses once more; the last batch is always measured.
@@ -80,6 +82,7 @@ class TrainConfig:
     warm_up: int = 0
     clip_norm: float = 1.0
     difficulty: tuple[int, ...] = ()
+    graded: bool = False
     evaluate_every: int = 10
     measure_every: int = 1
     save_every: int = 1

@@ -19,7 +19,7 @@ from tiny_llm_rl.evaluate import in_parts
 from tiny_llm_rl.model import Transformer
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
-from tiny_llm_rl.train import Run, load_base, training_prompts
+from tiny_llm_rl.train import Run, base_of, training_prompts
 
 __all__ = ["PassRates", "binned", "log_odds_change", "measured_step", "pass_rates"]
 
@@ -44,6 +44,7 @@ def pass_rates(
 ) -> FloatArray:
     """Mean reward `[prompts]` of so many fresh responses each.
 
+    >>> from tiny_llm_rl.train import load_base
     >>> model, task, tokenizer = load_base("digit-sum")
     >>> found = pass_rates(model, task, tokenizer, ["3+4+5+6=", "1+1+1+1="], 8, 0)
     >>> bool(((0 <= found) & (found <= 1)).all())
@@ -76,7 +77,7 @@ def measured_step(
     Raises:
         ValueError: for a base that is not there, fewer than one sample, or a batch that failed.
     """
-    base = load_base(config.base, config.difficulty) if base is None else base
+    base = base_of(config) if base is None else base
     run = Run(replace(config, batches=2), base)  # two, so that the first is not followed by an evaluation
     prompts = training_prompts(base[1], config, 0)
     sorting, before = (pass_rates(*base, prompts, samples, 2 * config.seed + half) for half in (0, 1))

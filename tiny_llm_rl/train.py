@@ -15,7 +15,7 @@ from typing import Any
 from jax.sharding import Mesh
 
 from tiny_llm_rl import mesh, processes
-from tiny_llm_rl._run import Run, RunStatus, check_split, load_base, training_prompts
+from tiny_llm_rl._run import Run, RunStatus, base_of, check_split, load_base, training_prompts
 from tiny_llm_rl.checkpoint import load, save
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.model import Transformer
@@ -23,7 +23,7 @@ from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.tasks import Task
 from tiny_llm_rl.tokenizer import Tokenizer
 
-__all__ = ["Outcome", "Run", "RunStatus", "check_split", "load_base", "train", "training_prompts"]
+__all__ = ["Outcome", "Run", "RunStatus", "base_of", "check_split", "load_base", "train", "training_prompts"]
 
 
 @dataclass(frozen=True)

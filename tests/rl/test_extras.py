@@ -111,12 +111,13 @@ def test_a_model_trains_on_reasoning_gym(tmp_path):
     command = [
         sys.executable, "-m", "tiny_llm_rl", "train", "--out", str(tmp_path / "run"), "--base", str(base),
         "--prompts", "4", "--rollouts", "4", "--minibatches", "2", "--batches", "1",
-        "--evaluation-prompts", "4", "--json",
+        "--evaluation-prompts", "4", "--graded", "--json",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
-    assert done.returncode in (0, 1), done.stderr  # 1: no group had a signal, which three steps of a base can mean
-    assert "Traceback" not in done.stderr
-    assert (tmp_path / "run" / "summary.json").exists()
+    assert done.returncode == 0, done.stderr
+    (record,) = map(json.loads, (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert 0.0 < record["train_reward"] < 1.0
+    assert record["gradient_norm"] > 0.0  # what is nearly right is worth something, so that groups have a signal
 
 
 def test_trackio_keeps_every_number(tmp_path):

@@ -28,7 +28,7 @@ from tiny_llm_rl.rollout import log_probs
 from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.tasks import Task, make
 from tiny_llm_rl.tokenizer import Tokenizer
-from tiny_llm_rl.train import Run, RunStatus, load_base, train, training_prompts
+from tiny_llm_rl.train import Run, RunStatus, base_of, load_base, train, training_prompts
 from tiny_llm_rl.weights import load_model, save_model
 
 pytestmark = pytest.mark.jax
@@ -577,6 +577,7 @@ def test_wrong_configs():
     refused(ValueError, lambda: PretrainConfig(noise=1.5), "noise", "1.5")
     refused(ValueError, lambda: PretrainConfig(batch=0), "batch", "0")
     refused(ValueError, lambda: load_base("gpt"), "gpt", "digit-sum")
+    refused(ValueError, lambda: base_of(dataclasses.replace(SMALL, graded=True)), "graded", "digit-sum")
 
 
 def test_the_directory_belongs_to_a_config(tmp_path):

@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
 
 def test_questions_of_the_gym_are_asked_in_the_template(folder):
     """One token a character is more than the template of SmolLM2 takes; there is room all the same."""
-    model, task, tokenizer = base(folder, ModelOptions("gym:spell_backward", graded=True, system=SYSTEM))
+    model, task, tokenizer = base(folder, ModelOptions("gym:spell_backward", system=SYSTEM), graded=True)
     rng = np.random.default_rng(0)
     texts = [task.prompt(rng) for _ in range(4)]
     rows, lengths = tokenizer.rows(texts, task.prompt_slots)

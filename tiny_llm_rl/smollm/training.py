@@ -43,7 +43,6 @@ class ModelOptions:
 
     Args:
         task: "chat-arithmetic", or the name of any other task, for instance "gym:chain_sum".
-        graded: rewards between 0 and 1 where reasoning-gym gives them; otherwise 1 for a full score and 0 for less.
         tokens: longest response; 0 is the task's own.
         prompt_tokens: longest question, without the template; longer ones are not drawn. 0 is the task's own, for
             reasoning-gym 96 characters.
@@ -62,7 +61,6 @@ class ModelOptions:
     """
 
     task: str = "chat-arithmetic"
-    graded: bool = False
     tokens: int = 0
     prompt_tokens: int = 0
     task_settings: tuple[str, ...] = ()
@@ -129,7 +127,7 @@ def exchanged(model: Llama, one: int, other: int) -> Llama:
 
 
 def base(
-    folder: Path, options: ModelOptions, *, difficulty: tuple[int, ...] = (), seed: int = 0
+    folder: Path, options: ModelOptions, *, difficulty: tuple[int, ...] = (), graded: bool = False, seed: int = 0
 ) -> tuple[Any, Task, Any]:
     """What `train.Run` starts from: the policy, the task and the tokenizer.
 
@@ -137,6 +135,7 @@ def base(
         folder: a Hugging Face directory.
         options: of the training.
         difficulty: sizes that the task draws from; empty takes its own.
+        graded: rewards between 0 and 1, of the datasets of reasoning-gym.
         seed: of the adapters.
 
     Returns:
@@ -148,7 +147,7 @@ def base(
     """
     tokenizer = ChatTokenizer(folder, system=options.system)
     task = tasks.make(
-        options.task, difficulty, graded=options.graded, tokens=options.tokens, template=tokenizer.template,
+        options.task, difficulty, graded=graded, tokens=options.tokens, template=tokenizer.template,
         prompt_tokens=options.prompt_tokens, settings=options.task_settings, fits=tokenizer.fits,
     )  # fmt: skip
     rng = np.random.default_rng(0)  # a task without questions is refused here, before anything is written or compiled
