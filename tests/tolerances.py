@@ -10,7 +10,7 @@
 | `PRINTED` | values known to the nine digits that the theory quotes |
 | `series(h, k)` | remainder of an expansion of order k, only together with a fitted slope |
 | `SOLVER` | agreement with a generic optimiser |
-| `TRAINED_FLOAT32` | log-probabilities of trained weights in float32: 4096 eps, what a few layers make of rounding |
+| `TRAINED_FLOAT32` | log-probabilities of trained weights in float32: 1024 eps, what a few layers make of rounding |
 | `RATE` | a fitted convergence order |
 | `monte_carlo(sigma, n)` | sampled means: z standard errors |
 """
@@ -28,7 +28,7 @@ CONTINUOUS: Final = 1e-10
 PRINTED: Final = 1e-8
 SOLVER: Final = 1e-6
 RATE: Final = 0.1
-TRAINED_FLOAT32: Final = 4096.0 * float(np.finfo(np.float32).eps)
+TRAINED_FLOAT32: Final = 1024.0 * float(np.finfo(np.float32).eps)
 
 
 def largest(a: ArrayLike) -> float:

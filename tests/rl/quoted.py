@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from tiny_llm_rl.presets import preset
-from tiny_llm_rl.verdicts import mean_interval
+from tiny_llm_rl.verdicts import crossing, mean_interval
 
 ROOT = Path(__file__).parents[2]
 RESULTS, TRAINING = "docs/results.md", "docs/training.md"
@@ -92,6 +92,12 @@ def base(figure):
 def gap(figure, arm, other, share=1.0, seeds=slice(None)):
     """Ends of the 95 % interval of an arm minus (a share of) another, seed by seed."""
     return mean_interval((runs(figure, arm) - share * runs(figure, other))[seeds])[1:]
+
+
+def broken_at(arm):
+    """The learning rate at which the mean accuracy of an arm of lm_drift falls to the base's."""
+    rates = [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3]
+    return crossing(rates, np.array([mean("lm_drift", f"{arm}-{rate:g}") for rate in rates]), base("lm_drift"))
 
 
 def halves(figure, arm, other):
@@ -365,6 +371,20 @@ QUOTES = (
         "With 8 updates GRPO is {3} to {3} above it; GSPO's difference is {3} to {3}",
         lambda: (*gap("lm_stability", "grpo-8", "mean-8"), *gap("lm_stability", "gspo-8", "mean-8")),
         lambda a, b, c, d: a > 0 and around_zero(c, d),
+    ),
+    Quote(
+        "its KL a batch is {2} and its largest log-ratio {0} nats, GSPO's {1} and {0}, GRPO's {0} and {0}",
+        lambda: [
+            mean("lm_drift", f"{arm}-0.0032", array)
+            for arm in ("mean", "gspo", "grpo") for array in ("kl_old_new", "largest_log_ratio")
+        ],
+        lambda *found: found[0] < found[2] < found[4] and found[1] < found[3] < found[5],
+    ),  # fmt: skip
+    Quote(
+        "it falls to the base at a learning rate of {4}, like GRPO's, at {4} with τ = .3, and GSPO's at {4}; without a "
+        "regulariser at {5}",
+        lambda: [broken_at(arm) for arm in ("mean", "mean3", "gspo", "none")],
+        lambda mean, mean3, gspo, none: none < mean3 < mean < gspo and abs(mean - broken_at("grpo")) < 1e-4,
     ),
     # Wall time
     Quote(
