@@ -203,7 +203,7 @@ class _Board:
 
 
 def _dismissed(workers: list[Worker], pause: float) -> None:
-    """Every cell has ended, and so do workers, but for jobs that wait for a place or that a cluster knows no more of."""
+    """Every cell has ended, and so do workers, but for jobs that wait for a place or that a cluster has lost."""
     patience = max(_PATIENCE, 20 * pause)
     for ask in (False, True):
         asked = time.monotonic()

@@ -44,8 +44,8 @@ class Verify:
     rigorous: bool = False
     """Also compare the updates in floating point with proven enclosures of them, on 50 cases or fewer."""
     workers: int | None = None
-    """Processes or jobs that share the cases in blocks; 0 checks them here, in one piece. When none is given: 0, and for
-    more than 10,000 cases on this machine as many as it has cores."""
+    """Processes or jobs that share the cases in blocks; 0 checks them here, in one piece. When none is given: 0, and
+    for more than 10,000 cases on this machine as many as it has cores."""
     blocks: Path | None = None
     """Folder that keeps the blocks, so that the same call goes on where it was interrupted; slurm needs one."""
     executor: str = "local"

@@ -102,8 +102,8 @@ def compiled(config: TrainConfig) -> TrainConfig:
     """The config without what the compiled update does not depend on, so that runs share it."""
     return replace(
         config, base="", batches=1, lag=0, anchor="sampler", correction="none",
-        truncation=2.0, filter_groups=False, oversample=1, difficulty=(), graded=False, evaluate_every=1, measure_every=1,
-        save_every=1, patience=1, evaluation_prompts=1, evaluation_samples=1, diverge_at=1.0, seed=0,
+        truncation=2.0, filter_groups=False, oversample=1, difficulty=(), graded=False, evaluate_every=1,
+        measure_every=1, save_every=1, patience=1, evaluation_prompts=1, evaluation_samples=1, diverge_at=1.0, seed=0,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def difference(before: Any, now: Any, name: str = "") -> str:
         return next((found for key, old, new in pairs if (found := difference(old, new, key))), "")
     if before == now:
         return ""
-    return f"{name} is {shown(before)} there, {shown(now)} here" if name else f"{shown(before)} there, {shown(now)} here"
+    return f"{name and name + ' is '}{shown(before)} there, {shown(now)} here"
 
 
 def _dumped(value: Any, **layout: Any) -> bytes:

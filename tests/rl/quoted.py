@@ -325,8 +325,8 @@ QUOTES = (
         lambda: (*gap("lm_long", "gspo", "mean"), *halves("lm_long", "gspo", "mean")), both_halves,
     ),
     Quote(
-        "GRPO's difference to it is {3} to {3} with 14 tokens and {3} to {3} with 73, where its seeds end further apart "
-        "(deviation {2}; PMD-mean's {2}, GSPO's {2})",
+        "GRPO's difference to it is {3} to {3} with 14 tokens and {3} to {3} with 73, where its seeds end further "
+        "apart (deviation {2}; PMD-mean's {2}, GSPO's {2})",
         lambda: (
             *gap("lm_curves", "grpo", "mean"), *gap("lm_long", "grpo", "mean"),
             *(float(runs("lm_long", arm).std(ddof=1)) for arm in ("grpo", "mean", "gspo")),

@@ -71,7 +71,7 @@ def failing(given, path):
 
 
 def warned(given, path):
-    """A cluster warns its job in the middle, so many times; a cell that `saves` notes that, one that does not is cut."""
+    """A cluster warns its job in the middle, so many times; a cell that `saves` notes that, another is cut short."""
     if _came(path) <= given["warnings"]:
         if not given["saves"]:
             signal.raise_signal(signal.SIGUSR2)

@@ -89,7 +89,9 @@ def test_a_directory_belongs_to_one_config(run):
     other = Config(tau=0.2)
     for resume in (False, True):
         refused(ValueError, lambda: opened(run.path, other, resume=resume), "tau is 0.1 there, 0.2 here")  # noqa: B023
-    refused(ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner.level is 0.5 there, 1.0")
+    refused(
+        ValueError, lambda: opened(run.path, Config(inner=Inner(1.0)), resume=True), "inner.level is 0.5 there, 1.0"
+    )
     refused(ValueError, lambda: RunDirectory(run.path, Config(), kind="bandit", resume=True), "'test'", "'bandit'")
 
 
