@@ -364,8 +364,7 @@ QUOTES = (
         lambda low, *_: low > 0,
     ),
     Quote(
-        "over GSPO the interval is {3} to {3}: its end lies at zero",
-        lambda: gap("lm_stability", "mean-64", "gspo-64"), lambda low, high: abs(low) < 0.001,
+        "over GSPO the interval is {3} to {3}", lambda: gap("lm_stability", "mean-64", "gspo-64"), around_zero,
     ),
     Quote(
         "With 8 updates GRPO is {3} to {3} above it; GSPO's difference is {3} to {3}",
