@@ -146,9 +146,14 @@ def program(shards, model):
         return update.lower(given, model, state).compile().compiled
 
 
+def large():
+    """A model beside which the rows of a batch, and what is dealt anew of them, are small."""
+    return Transformer(ModelConfig(4, 128, 2, 2), jax.random.key(0))
+
+
 def memory(shards):
-    """Bytes of a device that the update of a model takes whose activations are small, and its parameters."""
-    model = Transformer(ModelConfig(4, 128, 2, 2), jax.random.key(0))
+    """Bytes of a device that the update of a large model takes, and its parameters."""
+    model = large()
     found = program(shards, model).memory_analysis()
     return {
         "bytes": found.argument_size_in_bytes + found.temp_size_in_bytes,
@@ -158,7 +163,7 @@ def memory(shards):
 
 def collectives(shards):
     """Bytes that each kind of collective makes in one minibatch of the compiled update."""
-    model = base()[0]
+    model = large()
     text = program(shards, model).as_text()
     found = {}
     for shape, kind in re.findall(
