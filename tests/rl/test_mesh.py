@@ -108,7 +108,7 @@ def test_every_mesh_trains_like_one_device():
     # What the throughput model takes a minibatch to exchange, against the compiled program: 4 N bytes of gradients.
     copies, shards = found["collectives"]["1"], found["collectives"]["8"]
     size = 4 * copies["parameters"]
-    # A CPU's compiler sums the gradients that the prompts and the responses give a weight apart: all but the last layer.
+    # A CPU's compiler sums what prompts and responses give a weight apart, in all but the last layer.
     assert 1.6 * size <= copies["bytes"]["all-reduce"] < 1.65 * size
     # The memory of its plan, without the copy of before the batch: an eighth of the state, weights and gradient whole.
     least = (12 / 8 + 8) * found["memory"]["parameters"]
