@@ -3,24 +3,14 @@
 import json
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 
 from pmdtheory.claims import _spread, select
 from pmdtheory.claims._base import Certificate, Part
 from pmdtheory.claims._verify import verify
+from tests.inline import Inline
 from tests.wrong import refused
-
-
-class Inline:
-    """An executor whose workers run where they are started, at once."""
-
-    pause = 0.0
-
-    def start(self, work, folder, session, name):
-        work(str(folder), session, name)
-        return SimpleNamespace(ended=lambda: True, problem=lambda: "", stop=lambda: None)
 
 
 def timeless(report):

@@ -11,8 +11,7 @@ from typing import Any
 from tyro.conf import OmitArgPrefixes, Positional
 
 from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
-from tiny_llm_rl._signals import STATUS, held_signals
+from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained, trained_all
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.devices import Devices
 from tiny_llm_rl.pretrain import PretrainConfig
@@ -239,15 +238,15 @@ class Reproduce:
             said = missed(chosen.pretrain, load_model(out / "base.safetensors")[1])
             if said:
                 print(f"tiny-llm-rl: base {base}: {said}", file=sys.stderr)
-        with held_signals() as seen, progress(self.preset, len(chosen.arms) * chosen.seeds) as advance:
-            try:
-                statuses = experiments.run(
-                    chosen, out, processes=self.processes, stop=lambda: bool(seen),
-                    report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
-                )  # fmt: skip
-            except KeyboardInterrupt:
-                print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)
-                return STATUS[seen[0]] if seen else 130
+        statuses, stopped = trained_all(
+            self.preset, len(chosen.arms) * chosen.seeds,
+            lambda stop, advance: experiments.run(
+                chosen, out, processes=self.processes, stop=stop,
+                report=lambda run, status, done, total: advance(f"{self.preset} {run} {status.lower()}", done),
+            ),
+        )  # fmt: skip
+        if stopped:
+            return stopped
         table = verdicts.table(chosen, experiments.collected(chosen, out, ()), base)
         files = list(map(str, draw_figures(chosen, out, out / "figures")))
         if self.json:

@@ -1,4 +1,4 @@
-"""What `train` and `smollm train` share: a run under a bar that signals stop, in one process or in many."""
+"""What commands that train share: a run, or many of them, under a bar that signals stop, in one process or in many."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from pmdtheory._console import progress
 from tiny_llm_rl._signals import STATUS, held_signals
 from tiny_llm_rl.config import TrainConfig
 
-__all__ = ["complaint", "opened", "results_alone", "trained"]
+__all__ = ["complaint", "opened", "results_alone", "trained", "trained_all"]
 
 
 @contextmanager
@@ -76,6 +76,24 @@ def trained(
     if outcome.status is RunStatus.STOPPED:
         return outcome, STATUS[seen[0] if seen else signal.SIGTERM]  # another process was told
     return outcome, int(outcome.status is not RunStatus.FINISHED)
+
+
+def trained_all(
+    title: str, total: int, work: Callable[[Callable[[], bool], Callable[[str, int], None]], dict[str, str]]
+) -> tuple[dict[str, str], int]:
+    """Statuses of many runs, and the exit status, 0 unless a signal or Ctrl-C stopped them.
+
+    Args:
+        title: of the bar.
+        total: runs.
+        work: called as work(stop, advance); asks stop() whether to end, and tells advance(label, done) of each run.
+    """
+    with held_signals() as seen, progress(title, total) as advance:
+        try:
+            return work(lambda: bool(seen), advance), 0
+        except KeyboardInterrupt:
+            print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)
+            return {}, STATUS[seen[0]] if seen else 130
 
 
 def complaint(outcome: Any) -> None:

@@ -3,12 +3,13 @@
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._signals import STATUS, held_signals
+from pmdtheory._console import tabulated
+from tiny_llm_rl._cli_run import trained_all
 from tiny_llm_rl.runlog import SCHEMA, plain
 
 __all__ = ["Plan", "Sweep"]
@@ -66,21 +67,19 @@ class Sweep:
         executor = make_executor(self.executor, self.job, sweep.local().environment)
         statuses: dict[str, str] = {}
 
-        def ended(name: str, status: str, done: int, total: int) -> None:
-            # Cells that had ended before are told of first: a metric that nothing holds costs the first cell at most.
-            if self.metric is not None and status not in sweep.UNDONE:
-                sweep.check_metric(self.metric, self.out / name)
-            advance(f"{name} {status.lower()}", done)
+        def run(stop: Callable[[], bool], advance: Callable[[str, int], None]) -> dict[str, str]:
+            def ended(name: str, status: str, done: int, total: int) -> None:
+                # Cells that had ended before are told of first: a metric that nothing holds costs a cell at most.
+                if self.metric is not None and status not in sweep.UNDONE:
+                    sweep.check_metric(self.metric, self.out / name)
+                advance(f"{name} {status.lower()}", done)
+
+            return sweep.run_sweep(grid, self.out, executor=executor, workers=self.workers, stop=stop, report=ended)
 
         if not self.collect:
-            with held_signals() as seen, progress("sweep", len(grid.cells)) as advance:
-                try:
-                    statuses = sweep.run_sweep(
-                        grid, self.out, executor=executor, workers=self.workers, stop=lambda: bool(seen), report=ended,
-                    )  # fmt: skip
-                except KeyboardInterrupt:
-                    print("tiny-llm-rl: stopped; what was begun is saved, and the same call goes on", file=sys.stderr)
-                    return STATUS[seen[0]] if seen else 130
+            statuses, stopped = trained_all("sweep", len(grid.cells), run)
+            if stopped:
+                return stopped
         elif not (self.out / "sweep.json").is_file():
             raise ValueError(f"out={str(self.out)!r} holds no sweep; name the directory of one, or leave out --collect")
         return self._written(grid, statuses, against)

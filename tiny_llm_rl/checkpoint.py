@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +19,21 @@ import numpy as np
 
 from tiny_llm_rl._checks import shown
 
-__all__ = ["SCHEMA", "load", "peek", "remove_spares", "save", "write_atomically"]
+__all__ = ["SCHEMA", "load", "peek", "remove_spares", "replaced", "save", "write_atomically"]
 
 SCHEMA: Final = 1
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """The file holds either what it held before or all of `content`, also after a crash or a power cut."""
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that becomes `path` when all of it is there: what was there stays until then.
+
+    That holds after a crash or a power cut too, and where the writer raises.
+    """
     spare = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with spare.open("wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(spare, path)
@@ -42,8 +46,14 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.close(folder)
 
 
+def write_atomically(path: Path, content: bytes) -> None:
+    """The file holds either what it held before or all of `content`, also after a crash or a power cut."""
+    with replaced(path) as file:
+        file.write(content)
+
+
 def remove_spares(*paths: Path) -> None:
-    """Remove what `write_atomically` left beside these files where it was killed; nobody may be writing them."""
+    """Remove what `replaced` left beside these files where it was killed; nobody may be writing them."""
     for path in paths:
         for spare in path.parent.glob(f".{path.name}.*"):
             if spare.suffix[1:].isdecimal():

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pmdtheory._cells import complaint, run_cells
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.presets import Preset
-from tiny_llm_rl.runlog import plain, read_config, with_defaults
+from tiny_llm_rl.runlog import difference, plain, read_config, with_defaults
 from tiny_llm_rl.sweep import FUNCTION, UNDONE, local, payload
 
 __all__ = ["ENDINGS", "collected", "made_base", "run"]
@@ -129,11 +129,10 @@ def _summary(chosen: Preset, path: Path, config: TrainConfig) -> dict[str, Any]:
         raise ValueError(f"run {path} has not ended; train it with tiny-llm-rl reproduce --preset {chosen.name}")
     own = ("base",) if chosen.pretrain is not None else ()  # a path, of the folder it was made in
     now, before = plain(config), with_defaults(read_config(path)[1], config)
-    for name in now:
-        if name not in own and before[name] != now[name]:
-            raise ValueError(
-                f"run {path} is of another config than preset {chosen.name}: {name} is {before[name]} there, "
-                f"{now[name]} in the preset; move it away and train it anew"
-            )
+    odd = difference({**before, **{name: now[name] for name in own}}, now)
+    if odd:
+        raise ValueError(
+            f"run {path} is of another config than preset {chosen.name} ({odd}); move it away and train it anew"
+        )
     found: dict[str, Any] = json.loads((path / "summary.json").read_text())
     return found

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tiny_llm_rl.figures.lm_drift import FIGURE
 from tiny_llm_rl.presets import preset
 from tiny_llm_rl.verdicts import crossing, mean_interval
 
@@ -96,7 +97,7 @@ def gap(figure, arm, other, share=1.0, seeds=slice(None)):
 
 def broken_at(arm):
     """The learning rate at which the mean accuracy of an arm of lm_drift falls to the base's."""
-    rates = [1e-4, 2e-4, 4e-4, 8e-4, 1.6e-3, 3.2e-3]
+    rates = FIGURE.config["settings"]
     return crossing(rates, np.array([mean("lm_drift", f"{arm}-{rate:g}") for rate in rates]), base("lm_drift"))
 
 

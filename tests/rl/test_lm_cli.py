@@ -19,26 +19,14 @@ from tests.wrong import refused
 from tiny_llm_rl import experiments, presets, verdicts
 from tiny_llm_rl.cli import main
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.pretrain import PretrainConfig
 from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.sink import make_sink
 from tiny_llm_rl.tasks import make
-from tiny_llm_rl.tokenizer import Tokenizer
 from tiny_llm_rl.train import RunStatus
-from tiny_llm_rl.weights import load_model, save_model
+from tiny_llm_rl.weights import load_model
 
 pytestmark = pytest.mark.jax
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A uniform model of sums of two digits: about one response in 4,000 is right, a few in each batch of 8,192."""
-    task = make("digit-sum", (2,))
-    model = Transformer(ModelConfig(Tokenizer(task.alphabet).size, 8, 1, 1), jax.random.key(0))
-    path = tmp_path_factory.mktemp("base") / "two.safetensors"
-    save_model(path, model, {"task": task.name, "difficulty": [2], "alphabet": task.alphabet})
-    return str(path)
 
 
 def arguments(base, out, *more):

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -16,32 +15,21 @@ import pytest
 
 from pmdtheory import _cells
 from pmdtheory._executors import Local
+from tests.inline import Inline
 from tests.wrong import refused
-from tiny_llm_rl import _cli_lm, checkpoint, experiments, presets, sweep, verdicts
+from tiny_llm_rl import _cli_run, checkpoint, experiments, presets, sweep, verdicts
 from tiny_llm_rl._grid import Grid, read_axes
 from tiny_llm_rl._policy import load_policy
 from tiny_llm_rl._signals import STATUS
 from tiny_llm_rl.cli import main
 from tiny_llm_rl.config import TrainConfig
-from tiny_llm_rl.model import ModelConfig, Transformer
 from tiny_llm_rl.pretrain import PretrainConfig, missed
 from tiny_llm_rl.runlog import RunDirectory
 from tiny_llm_rl.tasks import TASKS, make
-from tiny_llm_rl.tokenizer import Tokenizer
 from tiny_llm_rl.train import Run, RunStatus, load_base, train
 from tiny_llm_rl.weights import load_model, save_model
 
 pytestmark = pytest.mark.jax
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory):
-    """A uniform model of sums of two digits: it is next to never right, so that a few responses carry no signal."""
-    task = make("digit-sum", (2,))
-    model = Transformer(ModelConfig(Tokenizer(task.alphabet).size, 8, 1, 1), jax.random.key(0))
-    path = tmp_path_factory.mktemp("base") / "two.safetensors"
-    save_model(path, model, {"task": task.name, "difficulty": [2], "alphabet": task.alphabet})
-    return str(path)
 
 
 def tiny(base, **options):
@@ -187,16 +175,6 @@ def test_a_base_that_misses_its_pass_rate_is_written_and_told(tmp_path, capsys, 
 # Comparisons.
 
 
-class Inline:
-    """An executor whose workers run where they are started, at once."""
-
-    pause = 0.0
-
-    def start(self, work, folder, session, name):
-        work(str(folder), session, name)
-        return types.SimpleNamespace(ended=lambda: True, problem=lambda: "", stop=lambda: None)
-
-
 def compared(base, **options):
     config = replace(tiny(base), **options)
     return presets.Preset("two", "a test", 1, (presets.Arm("mean", "PMD-mean", config),))
@@ -233,7 +211,7 @@ def test_a_comparison_that_is_stopped_says_so(base, tmp_path, capsys, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setitem(presets.PRESETS, "two", compared(base))
-    monkeypatch.setattr(_cli_lm, "held_signals", held)
+    monkeypatch.setattr(_cli_run, "held_signals", held)
     monkeypatch.setattr(experiments, "run_cells", run)
     assert main(["reproduce", "--preset", "two", "--out", str(tmp_path)]) == (STATUS[seen[0]] if seen else 130)
     assert "the same call goes on" in capsys.readouterr().err

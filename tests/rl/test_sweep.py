@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from pmdtheory import _cells, _console, _executors
 from pmdtheory._executors import Local, Submitit, make_executor
 from pmdtheory.figures._style import Style
+from tests.inline import Inline
 from tests.page import assert_apart
 from tests.wrong import refused
 from tiny_llm_rl import sweep
@@ -120,16 +121,6 @@ def test_workers_that_never_begin_are_reported(tmp_path):
         return _cells.run_cells(tmp_path, "tests.rl.nowhere:toy", {"a": {}}, Local(), workers=1)
 
     refused(ValueError, call, "without taking a cell", "exit status 1")
-
-
-class Inline:
-    """An executor whose workers run where they are started, at once."""
-
-    pause = 0.0
-
-    def start(self, work, folder, session, name):
-        work(str(folder), session, name)
-        return types.SimpleNamespace(ended=lambda: True, problem=lambda: "", stop=lambda: None)
 
 
 class Idle:

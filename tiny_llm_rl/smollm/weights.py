@@ -1,7 +1,6 @@
 """Weights as a Hugging Face directory: `config.json` and safetensors, read through a memory map, tensor by tensor."""
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -16,7 +15,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from tiny_llm_rl._checks import choice, shown
-from tiny_llm_rl.checkpoint import write_atomically
+from tiny_llm_rl.checkpoint import replaced, write_atomically
 from tiny_llm_rl.smollm.config import LlamaConfig, from_json, to_json
 from tiny_llm_rl.smollm.model import Layers, Llama
 
@@ -190,20 +189,13 @@ def _write_tensors(
         head[name] = {"dtype": _NAMES[dtype], "shape": list(shape), "data_offsets": [begin, end]}
     text = json.dumps(head).encode()
     text += b" " * (-len(text) % 8)
-    spare = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with spare.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name, shape in shapes.items():
-                array = np.ascontiguousarray(tensor(name).astype(kind))
-                if array.shape != shape:
-                    raise ValueError(f"tensor {name} has shape {array.shape}, expected {shape}; build it anew")
-                file.write(array.view(np.uint8).data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(spare, path)
-    finally:
-        spare.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name, shape in shapes.items():
+            array = np.ascontiguousarray(tensor(name).astype(kind))
+            if array.shape != shape:
+                raise ValueError(f"tensor {name} has shape {array.shape}, expected {shape}; build it anew")
+            file.write(array.view(np.uint8).data)
 
 
 def write_directory(
