@@ -250,6 +250,24 @@ def test_one_update_is_that_of_transformers(folder, theirs, tokenizer):
     theirs.zero_grad()
 
 
+def test_in_bfloat16_the_sampler_rounds_unlike_the_update(folder, record_property):
+    """By more than GSPO's clip allows in an update: what `anchor="current"` is for. In float32 it is nothing."""
+    apart = {}
+    for compute in ("bfloat16", "float32"):
+        model, task, tokenizer = base(folder, ModelOptions(compute=compute, tokens=24), difficulty=(1,))
+        rng = np.random.default_rng(0)
+        prompts, lengths = map(jnp.asarray, tokenizer.rows([task.prompt(rng) for _ in range(8)], task.prompt_slots))
+        found = sample(model, prompts, lengths, jax.random.key(0), slots=task.response_slots, copies=1)
+        again = log_probs(model, prompts, lengths, found.tokens, found.mask)
+        own = np.asarray(jnp.where(found.mask, again - found.logp, 0.0), np.float64).sum(-1)
+        apart[compute] = own, np.asarray(found.mask).sum(-1)
+    total, tokens = apart["bfloat16"]
+    record_property("bfloat16", f"{np.sqrt((total**2).mean()):.2f} rms, {np.abs(total).max():.2f} at most")
+    assert 0.03 < np.sqrt((total**2).mean()) < 0.5
+    assert np.abs(total / tokens).max() > 4e-4
+    assert np.abs(apart["float32"][0]).max() < 1e-2
+
+
 def test_a_trained_model_is_read_by_transformers(folder, tmp_path):
     model, _, _ = base(folder, ModelOptions(rank=2, targets=("q", "v")))
     model = jax.tree.map(lambda x: x + 0.05 if eqx.is_inexact_array(x) else x, model)
