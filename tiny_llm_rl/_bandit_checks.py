@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Final
 
 from tiny_llm_rl._bandit_world import REWARDS
 from tiny_llm_rl._checks import choice, finite_scalar, positive_scalar, whole
-from tiny_llm_rl.algorithm import ALGORITHMS
+from tiny_llm_rl.algorithm import ALGORITHMS, LossConfig, check_read
 from tiny_llm_rl.correction import CORRECTIONS
 
 if TYPE_CHECKING:
     from tiny_llm_rl.bandit import BanditConfig
 
 MOST: Final = 2**26  # numbers in all tables of log-probabilities that are kept: 256 MiB each time they are copied
+CAP: Final = 2.0
 TINIEST: Final = 1e-37  # of float32, nearly
 WHOLE: Final = {
     "actions": (2, "a bandit needs a choice: take 2 actions or more"),
@@ -84,7 +85,19 @@ def _together(config: "BanditConfig") -> None:
             raise ValueError(
                 f"lag must be 0 for {config.algorithm}, which samples nothing, got {config.lag}; leave it out"
             )
+        if config.loss != LossConfig():
+            raise ValueError(
+                f"loss must have its defaults for {config.algorithm}, which has none, got {config.loss}; leave it out"
+            )
         return
+    check_read(config.algorithm, config.loss)
+    if config.loss.length_normalise:
+        raise ValueError("length_normalise must be False for bandits, got True; all their responses have one token")
+    if config.correction == "none" and config.cap != CAP:
+        raise ValueError(
+            f"cap must be {CAP} with correction 'none', got {config.cap}; nothing would be capped: take correction "
+            "'truncated'"
+        )
     baseline = ALGORITHMS[config.algorithm].baseline
     if config.rollouts < 2 and baseline != "level":
         raise ValueError(

@@ -50,8 +50,9 @@ def trained(
     base: Any,
     devices: Mesh | None,
     sink: AbstractContextManager[Callable[[dict[str, Any]], None]] | None = None,
+    keep: Callable[[Any], None] = lambda model: None,
 ) -> tuple[Any, int]:
-    """The outcome of a run, and the exit status; only the first process shows and sends anything.
+    """The outcome of a run, and the exit status; only the first process shows, sends and keeps anything.
 
     A signal in any process stops all of them after the batch.
     """
@@ -72,7 +73,7 @@ def trained(
                 f"{config.algorithm} reward {record['train_reward']:.3f}, {pace:,.0f} tokens/s", record["batch"] + 1
             )
 
-        outcome = train(config, directory, base=base, devices=devices, stop=lambda: bool(seen), report=watch)
+        outcome = train(config, directory, base=base, devices=devices, stop=lambda: bool(seen), report=watch, keep=keep)
     if outcome.status is RunStatus.STOPPED:
         return outcome, STATUS[seen[0] if seen else signal.SIGTERM]  # another process was told
     return outcome, int(outcome.status is not RunStatus.FINISHED)

@@ -1,19 +1,18 @@
 """`tiny-llm-rl smollm fetch | chat | train`: a pretrained model of the Llama family. Part of `cli.py`."""
 
 import json
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from tyro.conf import OmitArgPrefixes, Positional, arg, subcommand
 
 from pmdtheory._console import progress, tabulated
-from tiny_llm_rl._checks import choice, whole
+from tiny_llm_rl._checks import whole
 from tiny_llm_rl._cli_run import complaint, opened, results_alone, trained
-from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.devices import Devices
 from tiny_llm_rl.runlog import SCHEMA
-from tiny_llm_rl.smollm.training import ModelOptions
+from tiny_llm_rl.smollm.training import ChatConfig
 
 __all__ = ["Smollm"]
 
@@ -57,7 +56,7 @@ class Chat:
     questions: Positional[tuple[str, ...]]
     """Each is asked on its own."""
     model: str = "smollm2"
-    """smollm2 for what fetch wrote, a Hugging Face directory, or the directory of a run."""
+    """smollm2 for what fetch wrote, a Hugging Face directory, or the directory of a run, ended or not."""
     tokens: int = 128
     """Longest answer."""
     slots: int = 1024
@@ -67,7 +66,7 @@ class Chat:
     samples: int = 1
     """Answers to each question."""
     system: str | None = None
-    """Instruction before each question; empty for none, that of the model's own template if not given."""
+    """Instruction before each question, empty for none; a run's, or that of the model's own template, if not given."""
     compute: str = "float32"
     """Number type of the products: float32 or bfloat16."""
     seed: int = 0
@@ -81,21 +80,15 @@ class Chat:
         import jax.numpy as jnp
         import numpy as np
 
-        from tiny_llm_rl.rollout import END_TOKEN, sample
-        from tiny_llm_rl.smollm.chat import ChatTokenizer
-        from tiny_llm_rl.smollm.fetch import installed
-        from tiny_llm_rl.smollm.training import exchanged
-        from tiny_llm_rl.smollm.weights import load_llama
+        from tiny_llm_rl.rollout import sample
+        from tiny_llm_rl.smollm.policy import load_chat
 
         if not self.questions:
             raise ValueError('questions is empty; give at least one, such as "What is 2 + 3?"')
         for name in ("tokens", "slots", "samples"):
             whole(name, getattr(self, name), "take at least one")
-        trained = Path(self.model) / "model"
-        folder = installed(str(trained) if trained.is_dir() else self.model)
-        tokenizer = ChatTokenizer(folder, system=self.system)
+        model, tokenizer = load_chat(self.model, system=self.system, compute=self.compute)
         rows, lengths = tokenizer.rows(self.questions, self.slots)
-        model: Any = exchanged(load_llama(folder, compute=self.compute), END_TOKEN, tokenizer.end)
         found = sample(
             model, jnp.asarray(rows), jnp.asarray(lengths), jax.random.key(self.seed),
             slots=self.tokens, copies=self.samples, temperature=self.temperature,
@@ -121,18 +114,10 @@ class TrainChat:
 
     out: Path
     """The run's directory: config, metrics (a line of JSON a batch), checkpoint, summary, model at the end."""
-    config: OmitArgPrefixes[TrainConfig] = field(
-        default_factory=lambda: TrainConfig(
-            base="smollm2", prompts=8, rollouts=8, minibatches=4, batches=20, learning_rate=1e-5, evaluation_prompts=64
-        )
-    )
-    """What is trained; base is smollm2 or a Hugging Face directory."""
-    options: OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
-    """How the model is trained."""
+    config: OmitArgPrefixes[ChatConfig] = field(default_factory=ChatConfig)
+    """What is trained, and how; base is smollm2 or a Hugging Face directory."""
     where: OmitArgPrefixes[Devices] = field(default_factory=Devices)
     """On which devices, in how many processes."""
-    save_dtype: str = "float32"
-    """Number type of OUT/model: float32 is what was trained, bfloat16 half the size and rounded."""
     resume: bool = False
     """Go on with the run in that directory."""
     json: bool = False
@@ -141,27 +126,16 @@ class TrainChat:
     def run(self) -> int:
         """Exit status 0; 1 when the run ended in a failure; 130 or 143 when a signal stopped it."""
         devices = self.where.mesh()  # before anything else asks for a device
-        from tiny_llm_rl.mesh import gathered
-        from tiny_llm_rl.processes import leads, together
-        from tiny_llm_rl.smollm.fetch import installed
-        from tiny_llm_rl.smollm.training import ChatConfig, base, check_rows, save_trained
+        from tiny_llm_rl.processes import leads
+        from tiny_llm_rl.smollm.training import keeper, prepared
         from tiny_llm_rl.train import RunStatus, check_split
 
-        choice("save_dtype", self.save_dtype, ("float32", "bfloat16"))
         with results_alone():
-            folder = together(lambda: installed(self.config.base))
-            config = replace(self.config, base=str(folder))
-            check_split(config, devices)
-            check_rows(self.options, config)
-            given = {name: getattr(config, name) for name in ("difficulty", "graded", "seed")}
-            start = together(lambda: base(folder, self.options, **given))
-            # With the instruction itself, whether it was given or is the model's own.
-            described = ChatConfig(**vars(config), model=replace(self.options, system=start[2].system))
-            directory = opened(self.out, described, kind="smollm", resume=self.resume)
-            outcome, status = trained(config, directory, start, devices)
-            model: Any = gathered(outcome.model)
+            check_split(self.config, devices)
+            config, start = prepared(self.config)
+            directory = opened(self.out, config, kind="smollm", resume=self.resume)
+            outcome, status = trained(config, directory, start, devices, keep=keeper(config, self.out))
         if leads() and outcome.status is not RunStatus.STOPPED:
-            save_trained(self.out / "model", model, folder, dtype=self.save_dtype)
             if self.json:
                 print(directory.summary.read_text(), end="")
             else:

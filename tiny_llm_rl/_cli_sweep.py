@@ -14,7 +14,7 @@ from tiny_llm_rl.runlog import SCHEMA, plain
 
 __all__ = ["Plan", "Sweep"]
 
-_METRIC = {"train": "evaluation.average", "bandit": "end.success"}
+_METRIC = {"train": "evaluation.average", "smollm": "evaluation.average", "bandit": "end.success"}
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ class Sweep:
     grid: tuple[str, ...]
     """Axes, NAME=VALUE,VALUE or NAME=FIRST..LAST, and JSON files of names and lists; every combination is a cell."""
     kind: str = "train"
-    """train, a language model; bandit."""
+    """train, a language model; smollm, a pretrained one; bandit."""
     set: tuple[str, ...] = ()
-    """What all cells share besides the defaults of `train` or `bandit`: NAME=VALUE."""
+    """What all cells share besides the defaults of `train`, `smollm train` or `bandit`: NAME=VALUE."""
     executor: str = "local"
     """local: processes of this machine; slurm: jobs of Slurm, and submitit: jobs of this machine, need submitit."""
     workers: int = 2
@@ -42,7 +42,7 @@ class Sweep:
     collect: bool = False
     """Run nothing; write the table and the figure of what is there."""
     metric: str | None = None
-    """Column that is shown; evaluation.average of train and end.success of bandit when none is given."""
+    """Column that is shown; evaluation.average, or end.success of bandits, when none is given."""
     against: tuple[str, ...] = ()
     """One or two axes of the figure; the first ones besides the seed when none is given."""
     json: bool = False

@@ -8,20 +8,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from pathlib import Path
 from types import NoneType
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from tiny_llm_rl._checks import choice, shown
-from tiny_llm_rl.algorithm import LossConfig
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.runlog import plain
+from tiny_llm_rl.smollm.training import ChatConfig
 
 __all__ = ["KINDS", "Config", "Grid", "config_of", "overridden", "read_axes", "read_settings"]
 
 Config = TrainConfig | BanditConfig
-KINDS: Final[dict[str, type[Config]]] = {"train": TrainConfig, "bandit": BanditConfig}
+KINDS: Final[dict[str, type[Config]]] = {"train": TrainConfig, "bandit": BanditConfig, "smollm": ChatConfig}
 _LONGEST = 100  # characters of a cell's name
 _MOST: Final = 100_000  # values of an axis, and cells
+
+
+def _inner(owner: type[Any]) -> dict[str, type[Any]]:
+    """Fields that are configs themselves, `loss` for one."""
+    return {name: hint for name, hint in get_type_hints(owner).items() if isinstance(hint, type) and is_dataclass(hint)}
 
 
 def config_of(kind: str, values: Mapping[str, Any]) -> Config:
@@ -35,22 +40,28 @@ def config_of(kind: str, values: Mapping[str, Any]) -> Config:
     for name in values:
         if name not in known:
             raise ValueError(f"config has no field {shown(name)} of kind {kind!r}; choose from {', '.join(known)}")
-    built: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-    if "loss" in built:
-        try:
-            built["loss"] = LossConfig(**built["loss"])
-        except TypeError as problem:
-            raise ValueError(
-                f"loss must hold fields of the loss, got {shown(built['loss'])} ({problem}); see LossConfig for them"
-            ) from None
+    built = _tuples(values)
+    for name, inside in _inner(owner).items():
+        if name in built:
+            try:
+                built[name] = inside(**_tuples(built[name]))
+            except TypeError as problem:
+                raise ValueError(
+                    f"{name} must hold fields of {inside.__name__}, got {shown(built[name])} ({problem}); take those "
+                    "of its docstring"
+                ) from None
     return owner(**built)
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 def _hint(owner: type[Any], name: str) -> Any:
     """Type of a field, or of `loss.FIELD`; ValueError for a field that is not there."""
     head, _, rest = name.partition(".")
     hints = get_type_hints(owner)
-    nested = [field for field, kind in hints.items() if is_dataclass(kind)]
+    nested = _inner(owner)
     if head not in hints or (head in nested) != bool(rest):
         names = [field for field in hints if field not in nested] + [f"{field}.FIELD" for field in nested]
         raise ValueError(f"axis {shown(name)} is no field of {owner.__name__}; choose from {', '.join(names)}")
@@ -73,7 +84,7 @@ def _read(name: str, hint: Any, text: str) -> Any:
         raise ValueError(
             f"{name} must be of type {kind}, got {shown(text)}; write it as in {name}=VALUE,VALUE"
         ) from None
-    if hint is str:
+    if str in kinds:
         return text
     raise ValueError(f"{name} cannot be given as text, got {shown(text)}; give the grid as a JSON file, with lists")
 
@@ -135,7 +146,11 @@ def read_axes(kind: str, texts: Sequence[str]) -> tuple[tuple[str, tuple[Any, ..
 
 
 def read_settings(kind: str, texts: Iterable[str]) -> dict[str, Any]:
-    """Settings shared by all cells, `NAME=VALUE`."""
+    """Settings shared by all cells, `NAME=VALUE`; where a field is a list, `NAME=VALUE,VALUE`.
+
+    >>> read_settings("train", ["tau=0.1", "difficulty=4,6"])
+    {'tau': 0.1, 'difficulty': (4, 6)}
+    """
     owner = KINDS[choice("kind", kind, KINDS)]
     found: dict[str, Any] = {}
     for text in texts:
@@ -144,16 +159,19 @@ def read_settings(kind: str, texts: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"set must be NAME=VALUE, got {shown(text)}; for instance batches=20")
         if name in found:
             raise ValueError(f"set {name} is given twice, {shown(text)} the second time; give it once")
-        found[name] = _read(name, _hint(owner, name), value)
+        hint = _hint(owner, name)
+        several = get_args(hint)[0] if get_origin(hint) is tuple else None
+        found[name] = tuple(_read(name, several, v) for v in value.split(",")) if several else _read(name, hint, value)
     return found
 
 
 def overridden(config: Config, settings: Mapping[str, Any]) -> Config:
     """The config with other values, `loss.FIELD` among them, all at once, so that only the result is checked."""
     plainly: dict[str, Any] = {name: value for name, value in settings.items() if "." not in name}
-    loss = {name.partition(".")[2]: value for name, value in settings.items() if "." in name}
-    if loss:
-        plainly["loss"] = replace(config.loss, **loss)
+    for name in _inner(type(config)):
+        inside = {key.partition(".")[2]: value for key, value in settings.items() if key.startswith(f"{name}.")}
+        if inside:
+            plainly[name] = replace(getattr(config, name), **inside)
     return replace(config, **plainly)
 
 

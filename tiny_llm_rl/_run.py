@@ -243,10 +243,15 @@ class Run:
         filled = np.asarray(chosen.used)  # the other groups have no weight
         spent["tokens_trained"] = config.epochs * int(masks[filled].sum())
         with np.errstate(over="ignore", invalid="ignore"):  # of a batch that ends the run
-            size, rms = float(jnp.abs(signal).mean()), float(np.sqrt(trace.square.mean()))
-            means = {name: float(getattr(trace, name).mean()) for name in ("loss", "gradient_norm", "clip_fraction")}
+            size = float(np.abs(np.asarray(signal)[filled]).mean())
+            rms = math.sqrt(trace.square.sum() / trace.responses.sum())
+            means = {name: float(getattr(trace, name).mean()) for name in ("loss", "gradient_norm")}
+        low, high = (float(cut.sum() / max(trace.terms.sum(), 1)) for cut in (trace.below, trace.above))
         record |= {
             **means,
+            "clip_fraction": low + high,
+            "clip_low_fraction": low,
+            "clip_high_fraction": high,
             "signal_size": size,
             "signal_over_log_ratio": size / rms if rms > 0 else None,
             "largest_log_ratio_seen": float(trace.largest.max()),

@@ -60,13 +60,27 @@ def apart(prompts: Array, lengths: Array, *grouped: Array) -> list[Array]:
 
 
 class Trace(NamedTuple):
-    """One number a minibatch, `[E M]`."""
+    """One number a minibatch, `[E M]`.
+
+    Attributes:
+        loss: of the minibatch.
+        gradient_norm: before it is clipped.
+        largest: |log-ratio| of a response, nats, responses of no weight among them; the following leave those out.
+        responses: that have a weight.
+        square: sum of the squares of their log-ratios.
+        terms: that the algorithm could clip: tokens, or responses for GSPO; 0 without a clip.
+        below: of these, how many lose their gradient to the lower clip.
+        above: to the upper one.
+    """
 
     loss: Array
     gradient_norm: Array
-    square: Array
     largest: Array
-    clip_fraction: Array
+    responses: Array
+    square: Array
+    terms: Array
+    below: Array
+    above: Array
 
 
 def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
@@ -77,25 +91,29 @@ def make_optimiser(config: TrainConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), optax.adam(rate))
 
 
-def clipped(config: TrainConfig, log_ratio: Array, mask: Array, signal: Array) -> Array:
-    """Share of the terms whose gradient the algorithm's clip removes: tokens, or responses for GSPO; 0 without a clip.
+def clipped(
+    config: TrainConfig, log_ratio: Array, mask: Array, signal: Array, weight: Array
+) -> tuple[Array, Array, Array]:
+    """`terms, below, above` of `Trace`.
 
-    >>> log_ratio, mask, signal = jnp.array([[0.5, 0.0]]), jnp.ones((1, 2), bool), jnp.array([1.0])
-    >>> float(clipped(TrainConfig(algorithm="grpo"), log_ratio, mask, signal))
-    0.5
+    >>> log_ratio, mask, one = jnp.array([[0.5, 0.0]]), jnp.ones((1, 2), bool), jnp.ones(1)
+    >>> [int(count) for count in clipped(TrainConfig(algorithm="grpo"), log_ratio, mask, one, one)]
+    [2, 0, 1]
     """
     if config.algorithm not in _CLIPS:
-        return jnp.zeros(())
+        none = jnp.zeros((), int)
+        return none, none, none
     low, high = _CLIPS[config.algorithm]
     low = low if config.loss.clip_low is None else config.loss.clip_low
     high = high if config.loss.clip_high is None else config.loss.clip_high
+    mask = mask & (weight > 0)[:, None]
     if config.algorithm == "gspo":
         counts = mask.any(-1)
         ratio, sign = jnp.exp(log_ratio.sum(-1) / jnp.maximum(mask.sum(-1), 1)), signal
     else:
         counts, ratio, sign = mask, jnp.exp(log_ratio), signal[:, None]
-    cut = counts & (((sign > 0) & (ratio > 1 + high)) | ((sign < 0) & (ratio < 1 - low)))
-    return cut.sum() / jnp.maximum(counts.sum(), 1)
+    below, above = counts & (sign < 0) & (ratio < 1 - low), counts & (sign > 0) & (ratio > 1 + high)
+    return counts.sum(), below.sum(), above.sum()
 
 
 def compiled(config: TrainConfig) -> TrainConfig:
@@ -117,7 +135,7 @@ def update(
     if config.shuffle == "responses":
         batch = split_rows(Batch(*apart(*batch)))
 
-    def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, Array, Array]]:
+    def objective(model: Transformer, part: Batch) -> tuple[Array, tuple[Array, ...]]:
         part = Batch(*part[:2], *(x.reshape(-1, *x.shape[2:]) for x in part[2:]))
         logp = log_probs(unsplit(model), part.prompts, part.lengths, part.responses, part.mask)
         value = loss(
@@ -126,7 +144,10 @@ def update(
         )  # fmt: skip
         log_ratio = jax.lax.stop_gradient(jnp.where(part.mask, logp - part.old_logp, 0.0))
         total = log_ratio.sum(-1)
-        return value, (jnp.mean(total**2), jnp.abs(total).max(), clipped(config, log_ratio, part.mask, part.signal))
+        counted = part.weight > 0
+        square = jnp.where(counted, total**2, 0.0).sum()
+        clips = clipped(config, log_ratio, part.mask, part.signal, part.weight)
+        return value, (jnp.abs(total).max(), counted.sum(), square, *clips)
 
     def body(carry: tuple[Transformer, Any], order: Array) -> tuple[tuple[Transformer, Any], Trace]:
         model, state = carry

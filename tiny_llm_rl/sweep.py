@@ -16,6 +16,7 @@ from tiny_llm_rl._checks import shown, whole
 from tiny_llm_rl._grid import Config, Grid, config_of
 from tiny_llm_rl.checkpoint import write_atomically
 from tiny_llm_rl.runlog import difference, plain, with_defaults
+from tiny_llm_rl.smollm.training import ChatConfig, keeper, prepared
 
 __all__ = [
     "FUNCTION",
@@ -68,8 +69,12 @@ def cell(given: Mapping[str, Any], path: Path) -> str:
     from tiny_llm_rl.train import train
 
     with held_signals() as seen:
-        directory = RunDirectory(path, config, kind="train", resume=True)
-        return train(config, directory, stop=lambda: bool(seen)).status.name  # type: ignore[arg-type]
+        options: dict[str, Any] = {}
+        if isinstance(config, ChatConfig):
+            config, options["base"] = prepared(config)
+            options["keep"] = keeper(config, path)
+        directory = RunDirectory(path, config, kind=given["kind"], resume=True)
+        return train(config, directory, stop=lambda: bool(seen), **options).status.name  # type: ignore[arg-type]
 
 
 def _owned(grid: Grid, out: Path) -> None:
@@ -144,10 +149,9 @@ def _leaves(prefix: str, value: Any) -> dict[str, Any]:
 def _config_columns(config: Config) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in plain(config).items():
-        if isinstance(value, dict):
-            found |= {f"config.{name}.{key}": item for key, item in value.items()}
-        else:
-            found[f"config.{name}"] = json.dumps(value) if isinstance(value, list) else value
+        inside = {f".{key}": item for key, item in value.items()} if isinstance(value, dict) else {"": value}
+        for key, item in inside.items():
+            found[f"config.{name}{key}"] = json.dumps(item) if isinstance(item, list) else item
     return found
 
 

@@ -51,6 +51,7 @@ def train(
     devices: Mesh | None = None,
     stop: Callable[[], bool] = lambda: False,
     report: Callable[[dict[str, Any]], None] = lambda record: None,
+    keep: Callable[[Any], None] = lambda model: None,
 ) -> Outcome:
     """Train, or go on training where the directory holds a checkpoint.
 
@@ -62,6 +63,8 @@ def train(
             alike, and the first one writes.
         stop: asked after every batch; True ends the run there, to be resumed.
         report: called with every record.
+        keep: called with the last good model when the run has ended, by the first process, before the summary in the
+            directory says so: where that is, what this writes is there too.
 
     Returns:
         `Outcome`. After a failure its model, and the checkpoint, are those before the failed batch; the record of
@@ -103,6 +106,10 @@ def train(
                     writer.sync()
                     save(writer.checkpoint, state, {"batch": run.done, "totals": run.totals, "idle": run.idle})
                 pause = time.perf_counter() - began
+        if status is not RunStatus.STOPPED:
+            model = mesh.gathered(run.model)
+            if processes.leads():
+                keep(model)
         if writer is not None and status is not RunStatus.STOPPED:
             seen = next((record["evaluation"] for record in reversed(records) if "evaluation" in record), None)
             spent = {name: records[-1][name] for name in run.totals}

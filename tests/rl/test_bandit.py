@@ -16,7 +16,7 @@ jnp = jax.numpy
 bandit = pytest.importorskip("tiny_llm_rl.bandit")
 from tiny_llm_rl import _bandit_population as population  # noqa: E402
 from tiny_llm_rl import _bandit_sampling, _bandit_world, correction, selection  # noqa: E402
-from tiny_llm_rl.algorithm import LossConfig  # noqa: E402
+from tiny_llm_rl.algorithm import READERS, LossConfig  # noqa: E402
 
 BanditConfig, make_step, make_train, make_world = (
     bandit.BanditConfig,
@@ -142,6 +142,11 @@ def reference(name, problem, config):
     return pmd.kl_update(problem) if name == "kl" else pmd.mean_update(problem)
 
 
+def options_of(algorithm, **options):
+    """Those that the algorithm reads."""
+    return LossConfig(**{name: value for name, value in options.items() if algorithm in READERS[name]})
+
+
 @pytest.mark.parametrize(
     "algorithm", [pytest.param(name, marks=[pytest.mark.slow] * (name == "pmd-level")) for name in population.MEMBER]
 )
@@ -152,7 +157,7 @@ def test_what_an_algorithm_aims_at_is_the_exact_step(algorithm):
         actions=20,
         contexts=3,
         tau=0.4,
-        loss=LossConfig(level=0.3, chi2_weight=0.7),
+        loss=options_of(algorithm, level=0.3, chi2_weight=0.7),
     )
     world, log_policy = make_world(config), log_laws(np.random.default_rng(3), 3, 20)
     found = population.aim(config, world, jnp.float32(0.4), jnp.asarray(log_policy, jnp.float32), None)
@@ -352,7 +357,7 @@ def test_many_rollouts_find_the_exact_step_at_the_rate_of_a_mean():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", bandit.NAMES)
 def test_every_algorithm_learns_an_easy_bandit(name):
-    loss = LossConfig(clip_low=0.2, clip_high=0.2)
+    loss = options_of(name, clip_low=0.2, clip_high=0.2)
     options = {"batches": 40, "groups": 32, "optimizer": "adam", "learning_rate": 0.03, "loss": loss}
     found = make_train(replace(TINY, algorithm=name, **options))(0)
     assert float(found.metrics["success"][-1]) > 0.6
@@ -428,6 +433,26 @@ WRONG = [
 @pytest.mark.parametrize(("kind", "change", "words"), WRONG, ids=[str(case[1]) for case in WRONG])
 def test_wrong_configs_are_refused_in_one_line(kind, change, words):
     refused(kind, lambda: BanditConfig(**change), *words)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"loss": LossConfig(clip_low=0.1)}, ("clip_low", "pmd-mean", "0.1", "grpo")),
+        ({"algorithm": "grpo", "loss": LossConfig(chi2_weight=0.5)}, ("chi2_weight", "grpo", "0.5", "kl-chi2")),
+        ({"algorithm": "exact-mean", "loss": LossConfig(standardise=True)}, ("loss", "exact-mean", "standardise=True")),
+        ({"loss": LossConfig(length_normalise=True)}, ("length_normalise", "True", "one token")),
+        ({"cap": 3.0}, ("cap", "3.0", "truncated")),
+    ],
+)
+def test_options_that_nothing_would_read_are_refused(change, words):
+    refused(ValueError, lambda: BanditConfig(**change), *words)
+
+
+def test_options_that_are_read_are_taken():
+    assert BanditConfig(algorithm="kl-chi2", loss=LossConfig(chi2_weight=0.5)).loss.chi2_weight == 0.5
+    assert BanditConfig(loss=LossConfig(standardise=True)).loss.standardise
+    assert BanditConfig(lag=1, anchor="current", correction="truncated", cap=3.0).cap == 3.0
 
 
 def test_one_rollout_is_enough_without_a_group_baseline():

@@ -7,6 +7,7 @@ import sys
 import types
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -25,6 +26,7 @@ from tiny_llm_rl._sweep_figure import draw
 from tiny_llm_rl.bandit import BanditConfig
 from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.runlog import RunDirectory, plain
+from tiny_llm_rl.smollm.training import ChatConfig
 
 pytestmark = pytest.mark.jax
 
@@ -406,6 +408,25 @@ def test_other_configs_are_refused():
     refused(ValueError, lambda: config_of("train", {"taus": 1}), "taus", "tau")
     refused(ValueError, lambda: config_of("train", {"loss": {"clip": 1}}), "loss", "clip")
     refused(ValueError, lambda: config_of("bandit", {"tau": -1.0}), "tau", "-1")
+
+
+def test_cells_of_pretrained_models_reach_into_how_the_model_is_trained():
+    settings = ["model.rows=4", "prompts=4", "model.system=Be brief, please", "model.tokens=32", "difficulty=1,2"]
+    base = overridden(ChatConfig(), read_settings("smollm", settings))
+    grid = Grid("smollm", base, read_axes("smollm", ["model.rank=0,8", "loss.clip_low=none,0.2", "algorithm=grpo"]))
+    assert list(grid.cells)[1] == "model.rank=0,loss.clip_low=0.2,algorithm=grpo"
+    for config in grid.cells.values():
+        assert (config.base, config.model.rows, config.model.system) == ("smollm2", 4, "Be brief, please")
+        assert config.difficulty == (1, 2)
+        assert config_of("smollm", json.loads(json.dumps(plain(config)))) == config
+    assert [config.model.rank for config in grid.cells.values()] == [0, 0, 8, 8]
+    columns = sweep.rows(grid, Path("none"))[2]
+    assert (columns["config.model.rank"], columns["config.model.targets"][:4]) == (8, '["q"')
+    assert read_settings("smollm", ["model.system=none"]) == {"model.system": None}
+    odd = replace(grid, axes=read_axes("smollm", ["model.rows=3"]))
+    refused(ValueError, lambda: odd.cells, "rows", "8 responses", "3")
+    refused(ValueError, lambda: read_axes("smollm", ["model=1"]), "model", "model.FIELD")
+    refused(ValueError, lambda: config_of("smollm", {"model": {"ranks": 1}}), "model", "ranks", "ModelOptions")
 
 
 def test_columns_have_one_type_and_gaps_are_gaps(tmp_path):

@@ -337,7 +337,8 @@ def test_groups_that_fill_places_do_not_count(monkeypatch):
         return _run_advantages(name, rewards, *more)
 
     def told(given, model, state):
-        seen["mask"], seen["weight"] = np.asarray(given[1].mask), np.asarray(given[1].weight)
+        names = ("mask", "weight", "signal")
+        seen.update({name: np.asarray(getattr(given[1], name)) for name in names})
         return update(given, model, state)
 
     _run_advantages = _run.advantages
@@ -348,6 +349,8 @@ def test_groups_that_fill_places_do_not_count(monkeypatch):
     used = seen["weight"][:, 0] > 0
     assert 0 < used.sum() < used.size
     assert record["tokens_trained"] == 2 * seen["mask"][used].sum() < 2 * seen["mask"].sum()
+    assert record["signal_size"] == pytest.approx(np.abs(seen["signal"][used]).mean(), rel=1e-6)
+    assert record["signal_size"] > 1.1 * np.abs(seen["signal"]).mean()
     want = instruments.predicted(seen["rewards"][used], config.tau)
     assert {name: record[name] for name in want} == want
     assert want["predicted_improvement"] > instruments.predicted(seen["rewards"], config.tau)["predicted_improvement"]
@@ -652,7 +655,10 @@ def test_steps_by_pass_rate_by_hand():
 
 
 def test_clip_fractions_are_shares_of_lost_gradients():
-    """Where the clip is active the gradient of a token is exactly zero."""
+    """Where the clip is active the gradient of a token is exactly zero: below for bad responses, above for good ones.
+
+    The last response has no weight and no gradient either; it is no term.
+    """
     from tiny_llm_rl.algorithm import loss
 
     rng = np.random.default_rng(0)
@@ -660,17 +666,21 @@ def test_clip_fractions_are_shares_of_lost_gradients():
     logp = old + jnp.asarray(rng.normal(0, 0.3, (6, 4)))
     mask = jnp.asarray(np.arange(4) < rng.integers(1, 5, 6)[:, None])
     signal = jnp.asarray(rng.normal(size=6))
+    weight = jnp.array([1.0, 1.0, 0.5, 2.0, 1.0, 0.0])
+    counted, good = np.asarray(mask)[:-1], np.asarray(signal)[:-1] > 0
     for name in ("grpo", "dapo", "dr-grpo", "gspo"):
         config = TrainConfig(algorithm=name)
-        slope = jax.jit(jax.grad(lambda x, c=config: loss(c.algorithm, x, old, signal, 0.1, c.loss, mask=mask)))
-        gradient = slope(logp)
-        lost = np.asarray(gradient == 0) & np.asarray(mask)
-        share = lost.sum() / np.asarray(mask).sum()
+        slope = jax.jit(
+            jax.grad(lambda x, c=config: loss(c.algorithm, x, old, signal, 0.1, c.loss, mask=mask, weights=weight))
+        )
+        lost = (np.asarray(slope(logp)) == 0)[:-1] & counted
+        found = [int(n) for n in clipped(config, jnp.where(mask, logp - old, 0.0), mask, signal, weight)]
         if name == "gspo":
-            share = (lost.any(-1)).mean()
-        assert float(clipped(config, jnp.where(mask, logp - old, 0.0), mask, signal)) == pytest.approx(share)
-        assert 0 < share < 1
-    assert float(clipped(TrainConfig(), logp - old, mask, signal)) == 0.0
+            assert found == [5, (lost.any(-1) & ~good).sum(), (lost.any(-1) & good).sum()]
+        else:
+            assert found == [counted.sum(), lost[~good].sum(), lost[good].sum()]
+        assert 0 < found[1] + found[2] < found[0]
+    assert [int(n) for n in clipped(TrainConfig(), logp - old, mask, signal, weight)] == [0, 0, 0]
 
 
 # Evaluation, weights, pretraining.

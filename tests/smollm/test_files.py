@@ -15,12 +15,11 @@ from tests.smollm import tiny
 from tests.smollm.tiny import little_optimisation as little_optimisation
 from tests.wrong import refused
 from tiny_llm_rl.cli import main
-from tiny_llm_rl.config import TrainConfig
 from tiny_llm_rl.smollm import fetch, tasks
 from tiny_llm_rl.smollm.chat import chat_text, own_system
 from tiny_llm_rl.smollm.gguf_file import unpermuted
 from tiny_llm_rl.smollm.lora import adapted
-from tiny_llm_rl.smollm.training import ModelOptions, check_rows
+from tiny_llm_rl.smollm.training import ChatConfig, ModelOptions
 from tiny_llm_rl.smollm.weights import load_llama, save_llama, write_directory
 
 pytestmark = pytest.mark.jax
@@ -324,10 +323,11 @@ def test_what_cannot_be_trained_leaves_no_directory(folder, arguments, words, tm
 
 
 def test_rows_that_divide_or_hold_all_are_taken():
-    config = TrainConfig(prompts=8, rollouts=8, minibatches=4)
-    for rows in (0, 1, 8, 16, 17, 100):
-        check_rows(ModelOptions(rows=rows), config)
-    refused(ValueError, lambda: check_rows(ModelOptions(rows=3), config), "rows", "16", "3")
+    def config(rows):
+        return ChatConfig(prompts=8, rollouts=8, minibatches=4, model=ModelOptions(rows=rows))
+
+    assert [config(rows).model.rows for rows in (0, 1, 8, 16, 17, 100)] == [0, 1, 8, 16, 17, 100]
+    refused(ValueError, lambda: config(3), "rows", "16", "3")
 
 
 @pytest.mark.parametrize(

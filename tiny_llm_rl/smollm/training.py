@@ -1,7 +1,8 @@
 """A model, a task and a tokenizer as `tiny_llm_rl.train` takes them, and the trained model as transformers reads it."""
 
 import shutil
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,15 +14,17 @@ from jax import Array
 
 from tiny_llm_rl._checks import choice, positive_scalar, whole
 from tiny_llm_rl.config import TrainConfig
+from tiny_llm_rl.processes import together
 from tiny_llm_rl.rollout import END_TOKEN
 from tiny_llm_rl.smollm import tasks
 from tiny_llm_rl.smollm.chat import ChatTokenizer
+from tiny_llm_rl.smollm.fetch import installed
 from tiny_llm_rl.smollm.lora import TARGETS, adapted, merged
 from tiny_llm_rl.smollm.model import Llama
 from tiny_llm_rl.smollm.weights import load_llama, read_json, save_llama
 from tiny_llm_rl.tasks import Task
 
-__all__ = ["ChatConfig", "ModelOptions", "base", "check_rows", "exchanged", "save_trained"]
+__all__ = ["ChatConfig", "ModelOptions", "base", "exchanged", "keeper", "prepared", "save_trained"]
 
 COMPANIONS: Final = (
     "tokenizer.json",
@@ -54,6 +57,8 @@ class ModelOptions:
         remat: compute activations again for the gradient instead of keeping them.
         rows: responses whose gradient is taken at a time, and added up; 0 is a whole minibatch.
         system: instruction before each question; empty for none, None for that of the model's own template.
+        save_dtype: number type of the model in the run's directory: "float32" is what was trained, "bfloat16" half the
+            size and rounded, to which a step of Adam may be lost; "none" leaves it in the checkpoint alone.
 
     Raises:
         ValueError: for a number or a name out of range.
@@ -71,6 +76,7 @@ class ModelOptions:
     remat: bool = True
     rows: int = 0
     system: str | None = None
+    save_dtype: str = "float32"
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained."""
@@ -80,30 +86,42 @@ class ModelOptions:
         whole("rows", self.rows, "take 0 for a whole minibatch", least=0)
         positive_scalar("alpha", self.alpha, "16 is usual")
         choice("compute", self.compute, ("float32", "bfloat16"))
+        choice("save_dtype", self.save_dtype, ("float32", "bfloat16", "none"))
 
 
 @dataclass(frozen=True)
 class ChatConfig(TrainConfig):
-    """What a run's directory belongs to: `TrainConfig`, and how the pretrained model is trained.
+    """A run of a pretrained model: `TrainConfig` with defaults for one, and how the model is trained.
 
     Args:
+        base: "smollm2" for what `smollm fetch` wrote, or a Hugging Face directory.
         model: `ModelOptions`.
+
+    Raises:
+        ValueError: as `TrainConfig`, and unless the gradient of a minibatch can be taken of `model.rows` responses at
+            a time.
+
+    >>> ChatConfig(prompts=8, rollouts=8, minibatches=2, model=ModelOptions(rows=16)).base
+    'smollm2'
     """
 
+    base: str = "smollm2"
+    prompts: int = 8
+    batches: int = 20
+    minibatches: int = 4
+    learning_rate: float = 1e-5
+    evaluation_prompts: int = 64
     model: ModelOptions = field(default_factory=ModelOptions)
 
-
-def check_rows(options: ModelOptions, config: TrainConfig) -> None:
-    """ValueError unless the gradient of a minibatch can be taken of `options.rows` responses at a time.
-
-    >>> check_rows(ModelOptions(rows=16), TrainConfig(prompts=8, rollouts=8, minibatches=2))
-    """
-    part = config.batch // config.minibatches
-    if 0 < options.rows < part and part % options.rows:
-        raise ValueError(
-            f"rows must divide the {part} responses of a minibatch (prompts x rollouts / minibatches), got "
-            f"{options.rows}; take a divisor of it, or 0 for all at once"
-        )
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run, before a model is read."""
+        super().__post_init__()
+        rows, part = self.model.rows, self.batch // self.minibatches
+        if 0 < rows < part and part % rows:
+            raise ValueError(
+                f"rows must divide the {part} responses of a minibatch (prompts x rollouts / minibatches), got {rows}; "
+                "take a divisor of it, or 0 for all at once"
+            )
 
 
 def exchanged(model: Llama, one: int, other: int) -> Llama:
@@ -187,3 +205,32 @@ def save_trained(out: Path, model: Llama, folder: Path, *, dtype: str = "float32
         out, exchanged(merged(model), END_TOKEN, ChatTokenizer(folder).end), dtype=dtype,
         config=read_json(folder / "config.json"),
     )  # fmt: skip
+
+
+def prepared(config: ChatConfig) -> tuple[ChatConfig, tuple[Any, Task, Any]]:
+    """What a run begins with; all processes of a mesh call this alike.
+
+    Args:
+        config: of the run, as it was asked for.
+
+    Returns:
+        The config with the model's directory and the instruction themselves, whether they were given or are its own,
+        and what `base` returns.
+
+    Raises:
+        ValueError: for a model that is not there or cannot be read, or an unknown task.
+    """
+    folder = together(lambda: installed(config.base))
+    given = {name: getattr(config, name) for name in ("difficulty", "graded", "seed")}
+    start = together(lambda: base(folder, config.model, **given))
+    return replace(config, base=str(folder), model=replace(config.model, system=start[2].system)), start
+
+
+def keeper(config: ChatConfig, out: Path) -> Callable[[Any], None]:
+    """For `train`'s `keep`: writes the model of a run that `prepared` began to `out`/model, if it is asked for."""
+
+    def keep(model: Any) -> None:
+        if config.model.save_dtype != "none":
+            save_trained(out / "model", model, Path(config.base), dtype=config.model.save_dtype)
+
+    return keep
