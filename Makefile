@@ -38,7 +38,7 @@ help:
 	@echo 'reproduce-quick  the same on fewer instances, and check the figures instead of writing them'
 	@echo 'smoke            train a small language model for a minute'
 	@echo 'figures          compute and draw the figures (FIGURES=... chooses some)'
-	@echo 'bench            benchmarks, into .benchmarks/'
+	@echo 'bench            benchmarks, into .benchmarks/ (OUT=DIR for the table)'
 	@echo 'gpu              measurements on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'gpu-smollm       training of SmolLM2 on an accelerator, with PYTHON= as it is (OUT=DIR PART=name SIZE=tiny)'
 	@echo 'gpu-compiled     their programs compiled for an H100 without one: memory and bytes, in a .venv-cuda of its own'
@@ -167,7 +167,8 @@ types: $(STAMP)
 
 bench: $(STAMP)
 	@mkdir -p .benchmarks
-	$(BIN)/pytest tests/benchmarks -p no:xdist --benchmark-only --benchmark-json=.benchmarks/latest.json $(PYTEST_FLAGS)
+	$(BIN)/pytest tests/benchmarks -p no:xdist --benchmark-only --benchmark-json=.benchmarks/latest.json \
+		--table "$(or $(OUT),.benchmarks)/cpu.json" $(PYTEST_FLAGS)
 
 # Installs nothing: PYTHON needs numpy, scipy, jax, equinox and optax. What has a result in OUT is not run again.
 gpu:

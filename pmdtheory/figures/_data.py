@@ -33,7 +33,7 @@ def encode(figure: Figure, arrays: Arrays) -> bytes:
         "versions": {
             "python": platform.python_version(),
             **{name: version(name) for name in ("pmdtheory", "numpy", "scipy", *figure.packages)},
-            **({"processor": _processor()} if figure.packages else {}),
+            **({"processor": processor()} if figure.packages else {}),
         },
     }
     rows = [f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in head.items()]
@@ -41,7 +41,7 @@ def encode(figure: Figure, arrays: Arrays) -> bytes:
     return ("{\n" + ",\n".join(rows) + ',\n "arrays": {\n' + ",\n".join(body) + "\n }\n}\n").encode()
 
 
-def _processor() -> str:
+def processor() -> str:
     """Its name, family and model as far as the system says them: what compiled sums round by."""
     try:
         lines = _CPUINFO.read_text(encoding="utf-8").splitlines()

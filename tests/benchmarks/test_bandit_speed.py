@@ -90,6 +90,36 @@ def measured(python, program, *arguments):
     return tuple(map(float, done.stdout.split()))
 
 
+TRAINED = """
+import json, os, sys, time
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-2:])
+started = time.perf_counter()
+import jax, jax.numpy as jnp
+from tiny_llm_rl.bandit import BanditConfig, make_train
+keys, taus = jax.random.split(jax.random.key(0), 20), jnp.array([0.03, 1.0])
+for name in ("pmd-mean", "pmd-part"):
+    train = make_train(BanditConfig(algorithm=name))
+    found = jax.vmap(lambda tau: jax.vmap(lambda key: train(key, tau=tau))(keys))(taus)
+    last = found.metrics["success"][:, :, -1].mean(1)
+    print(*map(float, last))
+print(time.perf_counter() - started, 0.0)
+"""
+
+
+@pytest.mark.slow
+def test_the_bandit_of_rare_successes(benchmark, table):
+    """Twenty seeds, two algorithms, two strengths, 60 batches each, imports and compilation too: two cores."""
+    found = benchmark.pedantic(measured, args=(sys.executable, TRAINED), rounds=1, iterations=1)
+    mean, mean_strong, part, part_strong, seconds, _ = found
+    table("bandit of rare successes, 20 seeds, 2 algorithms, 2 taus, two cores", seconds, None, None, None, "< 60 s")
+    assert mean >= 0.99
+    assert part < 0.5
+    assert abs(mean_strong - part_strong) < 0.02
+    if benchmark.enabled:
+        assert seconds < 60.0
+
+
 @pytest.mark.slow
 def test_steps_a_second(benchmark, table):
     """One run, and twenty at once; the metrics of every batch, exact step included, are charged to this side."""

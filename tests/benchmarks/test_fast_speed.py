@@ -1,7 +1,8 @@
 r"""Speed of the JAX engine on one core: against SciPy's `brentq` + `lambertw`, the NumPy reference and a memory copy.
 
 Each number is measured in a process of its own that is held to one core (two for the prompts), because JAX uses every
-core it finds when it starts. The repetitions of a comparison alternate. The time of an update covers every field.
+core it finds when it starts. The repetitions of a comparison alternate. The time of an update covers every field. On
+one core it is the time of the processor, so that others who want the core do not count; on two it is that on the wall.
 """
 
 import json
@@ -26,10 +27,12 @@ import numpy as np
 import pmdtheory as pmd
 from pmdtheory import fast
 
+clock = time.process_time if sys.argv[2] == "1" else time.perf_counter
+
 def timed(function, *arguments):
-    started = time.perf_counter()
+    started = clock()
     result = jax.block_until_ready(function(*arguments))
-    return time.perf_counter() - started, result
+    return clock() - started, result
 
 def duel(rounds, **functions):
     for function in functions.values():
@@ -49,7 +52,7 @@ if sys.argv[1] == "actions":
     law, r = jnp.asarray(np.log(policy)), jnp.asarray(reward)
     law32, r32 = law.astype(np.float32), r.astype(np.float32)
     found = duel(
-        3,
+        11,  # one disturbed round in three would move a median of three
         float64=lambda: fast.mean_update(law, r, tau),
         float32=lambda: fast.mean_update(law32, r32, np.float32(tau)),
         numpy=lambda: updated(pmd.Problem.from_policy(policy, reward, tau)).policy,
@@ -110,18 +113,19 @@ def measured(*arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.3, 0.05, 1.0])
 def test_a_million_actions(benchmark, table, tau):
-    """To the same accuracy as brentq on one core, and 25 times faster; 20 is asserted, for busy machines."""
+    """To the same accuracy as brentq on one core, 25 times faster, within the time of 60 copies."""
     found = benchmark.pedantic(measured, args=("actions", 1, tau), rounds=1, iterations=1)
     benchmark.extra_info.update(found)
     what = f"fast.mean_update, 1e6 distinct rewards, tau {tau:g}, one core"
     table(what, found["float64"], None, "brentq, plain bracket", found["brentq"], ">= 25")
     table(what, found["float64"], None, "NumPy, constructor included", found["numpy"], "-")
     table(f"{what}, float32", found["float32"], None, "brentq, plain bracket", found["brentq"], "-")
-    table("copy of 1e6 actions", found["copy"], None, "fast.mean_update", found["float64"], "<= 200")
+    table("copy of 1e6 actions", found["copy"], None, "fast.mean_update", found["float64"], "<= 60")
     assert found["error"] <= ROOT
     assert found["error32"] <= 2e-5
     if benchmark.enabled:
-        assert found["brentq"] / found["float64"] >= 20.0
+        assert found["brentq"] / found["float64"] >= 25.0
+        assert found["float64"] <= 60.0 * found["copy"]
 
 
 @pytest.mark.slow

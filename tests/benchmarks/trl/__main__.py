@@ -11,13 +11,13 @@ cases have: with two on busy cores neither means much, as threads that wait for 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from pmdtheory.figures._data import processor
 from tests.benchmarks.trl._workload import CONFIG, ROLLOUTS, TOKENS
 
 ROOT = Path(__file__).parents[3]
@@ -114,15 +114,6 @@ def measure(case, there, batches, warm):
     shape = {"threads": threads, "prompts": prompts, "rollouts": ROLLOUTS, "tokens": TOKENS, "minibatches": minibatches}
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     return shape | {"load_average": load} | compared({name: records[name] for name in SIDES}, records["theirs"])
-
-
-def processor():
-    """Its name, where the system says it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def versions(there):
